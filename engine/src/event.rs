@@ -1,0 +1,253 @@
+//! An event that happens once, and those who want to be told.
+//!
+//! A request has two: *granted*, awaited by tasks and threads, and *released*, watched by later
+//! requests. An event that nobody awaits costs one read-modify-write and touches no chain.
+//!
+//! ```text
+//!              announce                      happen: take the chain, serve it
+//!   (nothing) ─────────► ANNOUNCED + chain ─────────────────────────────────► HAPPENED, chain empty
+//!       └──────────────────── happen: there is no chain ─────────────────────► HAPPENED
+//! ```
+//!
+//! # Invariants
+//! E1. Whoever subscribes announces first, then pushes, then looks whether the event has happened.
+//! E2. The event happens in the word first; then the chain is taken, if it was announced.
+//! E3. A subscriber is in exactly one list that was taken from the chain, or still in the chain.
+//!
+//! # No subscriber is missed
+//! The chain is one word that is only changed by read-modify-writes. A push comes either before
+//! the taking of E2, which then finds it, or after it: then it has read what the taking wrote,
+//! therefore sees HAPPENED in its look of E1, takes the chain itself and serves it. If the event
+//! happened without a taking, the word had not been announced; then the announcing comes later in
+//! the word's order and sees HAPPENED.
+
+use crate::sync::{AtomicI32, AtomicU32, Arc, Chain, Ordering, into_inner};
+use std::mem::{self, ManuallyDrop};
+
+const HAPPENED: u32 = 1;
+const ANNOUNCED: u32 = 2;
+
+/// So few dead subscribers are not worth a purge.
+const FEW_DEAD: i32 = 16;
+
+/// Something that can be told that an event has happened.
+pub(crate) trait Subscriber: Clone {
+    /// Whether telling it still has an effect. Once dead, it stays dead.
+    fn is_live(&self) -> bool;
+}
+
+pub(crate) struct Event<T> {
+    word: AtomicU32,
+    /// Deaths that were reported, less the dead that were purged. Signed, because a purge may come
+    /// between a death and its report.
+    dead: AtomicI32,
+    /// Not dropped unless announced: even the drop of an empty `ArcSwapOption` visits every thread
+    /// that ever used one.
+    chain: ManuallyDrop<Chain<Node<T>>>,
+}
+
+struct Node<T> {
+    subscriber: T,
+    next: Link<T>,
+    /// The nodes from here to the end.
+    len: u32,
+}
+
+/// Points to the rest of a chain, and lets go of it without recursion, however long it is.
+struct Link<T>(Option<Arc<Node<T>>>);
+
+impl<T> Drop for Link<T> {
+    fn drop(&mut self) {
+        let mut rest = self.0.take();
+        while let Some(mut node) = rest.and_then(into_inner) {
+            rest = node.next.0.take();
+        }
+    }
+}
+
+/// The subscribers of an event that has happened, the newest first. To be served by its owner.
+pub(crate) struct Subscribers<T>(Link<T>);
+
+impl<T: Clone> Iterator for Subscribers<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        let first = self.0.0.take()?;
+        // A thread whose push or purge just failed may still look at the node.
+        let next = first.next.0.clone();
+        let subscriber = match Arc::try_unwrap(first) {
+            Ok(node) => node.subscriber,
+            Err(shared) => shared.subscriber.clone(),
+        };
+        self.0 = Link(next);
+        Some(subscriber)
+    }
+}
+
+impl<T: Subscriber> Event<T> {
+    pub(crate) fn new() -> Event<T> {
+        Event {
+            word: AtomicU32::new(0),
+            dead: AtomicI32::new(0),
+            chain: ManuallyDrop::new(Chain::default()),
+        }
+    }
+
+    pub(crate) fn has_happened(&self) -> bool {
+        // Acquire: pairs with the Release in `happen`; what was done before the event is visible.
+        self.word.load(Ordering::Acquire) & HAPPENED != 0
+    }
+
+    /// Makes it happen. The subscribers must be served by the caller; `None` if it had happened.
+    pub(crate) fn happen(&self) -> Option<Subscribers<T>> {
+        // E2. Release: for whoever sees it happened. Acquire: pairs with the announcement.
+        let before = self.word.fetch_or(HAPPENED, Ordering::AcqRel);
+        match before {
+            _ if before & HAPPENED != 0 => None,
+            ANNOUNCED => Some(self.take()),
+            _ => Some(Subscribers(Link(None))),
+        }
+    }
+
+    /// Adds a subscriber.
+    ///
+    /// If the event has happened, the result is what the caller must serve instead: subscribers
+    /// that nobody else will, this one among them unless somebody has just taken it to serve it.
+    pub(crate) fn subscribe(&self, subscriber: T) -> Option<Subscribers<T>> {
+        // E1. AcqRel: the announcement is ordered before or after `happen` in the word's order.
+        let before = self.word.fetch_or(ANNOUNCED, Ordering::AcqRel);
+        let mut node = Arc::new(Node {
+            subscriber,
+            next: Link(None),
+            len: 1,
+        });
+        if before & HAPPENED != 0 {
+            return Some(Subscribers(Link(Some(node))));
+        }
+        loop {
+            let head = self.chain.load();
+            // Ours alone until it is pushed.
+            if let Some(node) = Arc::get_mut(&mut node) {
+                node.len = head.as_ref().map_or(0, |head| head.len) + 1;
+                node.next = Link(head.clone());
+            }
+            if self.chain.replace(&head, Some(Arc::clone(&node))) {
+                break;
+            }
+        }
+        self.has_happened().then(|| self.take())
+    }
+
+    /// Reports that one subscriber has died, so that the dead never outnumber the living by much.
+    ///
+    /// Cost: constant, amortised over the deaths: a purge visits at most two nodes for each.
+    pub(crate) fn bury(&self) {
+        let dead = self.dead.fetch_add(1, Ordering::Relaxed) + 1;
+        if dead < FEW_DEAD {
+            return;
+        }
+        let len = self.chain.load().map_or(0, |head| head.len);
+        if i64::from(dead) * 2 >= i64::from(len) {
+            self.purge();
+        }
+    }
+
+    /// Replaces the chain by one of the living. If another changes it meanwhile, the next death
+    /// tries again.
+    fn purge(&self) {
+        let head = self.chain.load();
+        let mut living = Vec::new();
+        let mut visited = 0;
+        let mut rest = head.as_ref();
+        while let Some(node) = rest {
+            visited += 1;
+            if node.subscriber.is_live() {
+                living.push(node.subscriber.clone());
+            }
+            rest = node.next.0.as_ref();
+        }
+        let mut purged = None;
+        for (subscriber, len) in living.into_iter().rev().zip(1..) {
+            let next = Link(purged);
+            purged = Some(Arc::new(Node {
+                subscriber,
+                next,
+                len,
+            }));
+        }
+        let kept = purged.as_ref().map_or(0, |head| head.len as i32);
+        if self.chain.replace(&head, purged) {
+            self.dead.fetch_sub(visited - kept, Ordering::Relaxed);
+        }
+    }
+
+    fn take(&self) -> Subscribers<T> {
+        Subscribers(Link(self.chain.take()))
+    }
+}
+
+impl<T> Drop for Event<T> {
+    fn drop(&mut self) {
+        if self.word.load(Ordering::Relaxed) & ANNOUNCED != 0 {
+            drop(mem::take(&mut *self.chain));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::AtomicBool;
+
+    #[derive(Clone)]
+    struct Mortal(Arc<AtomicBool>);
+
+    impl Subscriber for Mortal {
+        fn is_live(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    fn mortal() -> Mortal {
+        Mortal(Arc::new(AtomicBool::new(true)))
+    }
+
+    #[test]
+    fn the_dead_are_purged_and_the_living_stay_in_order() {
+        let event = Event::new();
+        let living: Vec<_> = (0..3).map(|_| mortal()).collect();
+        for one in &living {
+            assert!(event.subscribe(one.clone()).is_none());
+            for _ in 0..1000 {
+                let short_lived = mortal();
+                assert!(event.subscribe(short_lived.clone()).is_none());
+                short_lived.0.store(false, Ordering::Relaxed);
+                event.bury();
+            }
+        }
+        let told: Vec<_> = event.happen().unwrap().collect();
+        assert!(told.len() < 3 + FEW_DEAD as usize);
+        let told: Vec<_> = told.iter().filter(|one| one.is_live()).collect();
+        assert_eq!(told.len(), 3);
+        for (one, other) in told.iter().zip(living.iter().rev()) {
+            assert!(Arc::ptr_eq(&one.0, &other.0));
+        }
+    }
+
+    #[test]
+    fn a_chain_of_a_million_is_dropped_without_recursion() {
+        let event = Event::new();
+        for _ in 0..1_000_000 {
+            event.subscribe(mortal());
+        }
+        drop(event);
+    }
+
+    #[test]
+    fn who_subscribes_late_is_handed_back() {
+        let event = Event::new();
+        assert_eq!(event.happen().unwrap().count(), 0);
+        assert!(event.happen().is_none());
+        assert_eq!(event.subscribe(mortal()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,430 @@
+//! Paths: what a lock names.
+//!
+//! # Encoding
+//! A path is kept as bytes in which each segment ends with `00`. Inside a segment, `00` is written
+//! `01 01` and `01` is written `01 02`; every other byte stands for itself. Hence
+//!
+//! - P1. a path's bytes are a prefix of another's exactly when it is that path or an ancestor of it;
+//! - P2. comparing bytes compares paths segment by segment, a parent before its children, because
+//!   the terminator is smaller than any byte of a segment;
+//! - P3. the bytes can be read back without loss.
+//!
+//! P1 and P2 make the subtree of a path one contiguous range of the ordered lock table.
+//!
+//! Source: order-preserving tuple encodings such as FoundationDB's; differs in escaping two low
+//! bytes instead of one, so that no escape is ever followed by a terminator.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt::{self, Write as _};
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+use std::sync::Arc;
+
+const TERMINATOR: u8 = 0x00;
+const ESCAPE: u8 = 0x01;
+
+/// Encoded bytes up to this many live inside the `Path`; longer ones are shared on the heap.
+const INLINE: usize = 29;
+
+/// A place in the tree of resources: a list of string segments, from the root down.
+///
+/// Locking a path locks its whole subtree. The empty path is the root, which is everything.
+/// Segments are arbitrary UTF-8: they may be empty and may contain `/`, also NUL.
+///
+/// A `Path` is 32 bytes. Up to 29 encoded bytes (a byte more per segment than the text) are stored
+/// in place; cloning is then a copy, and otherwise the increment of a counter.
+///
+/// # Examples
+/// ```
+/// use locktopus_engine::Path;
+///
+/// let path = Path::from(["user", "it", "42"]);
+/// assert_eq!(path.to_string(), "user/it/42");
+/// assert_eq!("user/it/42".parse(), Ok(path.clone()));
+/// assert!(Path::from(["user"]).contains(&path));
+/// assert!(Path::root().contains(&path));
+/// assert_eq!(Path::from("a/b".split('/')).depth(), 2);
+/// ```
+#[derive(Clone)]
+pub struct Path(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Inline {
+        len: u8,
+        depth: u8,
+        bytes: [u8; INLINE],
+    },
+    /// The first `len` bytes are the path, so that an ancestor shares its descendant's allocation.
+    Shared {
+        bytes: Arc<[u8]>,
+        len: usize,
+        depth: u32,
+    },
+}
+
+impl Path {
+    /// The root: the whole space of paths.
+    #[must_use]
+    pub const fn root() -> Path {
+        Path(Repr::Inline {
+            len: 0,
+            depth: 0,
+            bytes: [0; INLINE],
+        })
+    }
+
+    /// How many segments the path has; 0 for the root.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        match &self.0 {
+            Repr::Inline { depth, .. } => usize::from(*depth),
+            Repr::Shared { depth, .. } => *depth as usize,
+        }
+    }
+
+    /// Whether this is the root.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.as_bytes().is_empty()
+    }
+
+    /// Whether `other` is this path or lies below it: whether locking this one locks that one too.
+    #[must_use]
+    pub fn contains(&self, other: &Path) -> bool {
+        other.as_bytes().starts_with(self.as_bytes())
+    }
+
+    /// The segments, from the root down.
+    ///
+    /// A segment is borrowed unless it contains U+0000 or U+0001.
+    pub fn segments(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.as_bytes()
+            .split_inclusive(|byte| *byte == TERMINATOR)
+            .map(|segment| decode(&segment[..segment.len() - 1]))
+    }
+
+    /// The encoded bytes; see the head of this module.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Inline { len, bytes, .. } => &bytes[..usize::from(*len)],
+            Repr::Shared { bytes, len, .. } => &bytes[..*len],
+        }
+    }
+
+    /// The path of the first `level` segments: the ancestor at that depth, or the path itself.
+    pub(crate) fn prefix(&self, level: usize) -> Path {
+        let end = match level {
+            0 => return Path::root(),
+            _ => self
+                .as_bytes()
+                .iter()
+                .enumerate()
+                .filter(|(_, byte)| **byte == TERMINATOR)
+                .nth(level - 1)
+                .map_or(self.as_bytes().len(), |(at, _)| at + 1),
+        };
+        let mut prefix = self.clone();
+        match &mut prefix.0 {
+            // Both casts fit: a prefix is no longer and no deeper than the path.
+            Repr::Inline { len, depth, .. } => (*len, *depth) = (end as u8, level as u8),
+            Repr::Shared { len, depth, .. } => (*len, *depth) = (end, level as u32),
+        }
+        prefix
+    }
+}
+
+fn decode(segment: &[u8]) -> Cow<'_, str> {
+    if !segment.contains(&ESCAPE) {
+        // Never lossy: the bytes came from a `str`, and were cut only at terminators.
+        return String::from_utf8_lossy(segment);
+    }
+    let mut text = Vec::with_capacity(segment.len());
+    let mut bytes = segment.iter();
+    while let Some(byte) = bytes.next() {
+        text.push(match *byte {
+            ESCAPE => bytes.next().map_or(0, |escaped| escaped - 1),
+            plain => plain,
+        });
+    }
+    Cow::Owned(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Collects encoded bytes, in place while they fit.
+struct Encoder {
+    inline: [u8; INLINE],
+    len: usize,
+    spilled: Vec<u8>,
+    depth: u32,
+}
+
+impl Encoder {
+    fn push(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if self.spilled.is_empty() && end <= INLINE {
+            self.inline[self.len..end].copy_from_slice(bytes);
+        } else {
+            if self.spilled.is_empty() {
+                self.spilled.reserve(end.max(2 * INLINE));
+                self.spilled.extend_from_slice(&self.inline[..self.len]);
+            }
+            self.spilled.extend_from_slice(bytes);
+        }
+        self.len = end;
+    }
+
+    fn push_segment(&mut self, segment: &str) {
+        let bytes = segment.as_bytes();
+        if bytes.iter().all(|byte| *byte > ESCAPE) {
+            self.push(bytes);
+        } else {
+            for byte in bytes {
+                match *byte {
+                    low @ (TERMINATOR | ESCAPE) => self.push(&[ESCAPE, low + 1]),
+                    plain => self.push(&[plain]),
+                }
+            }
+        }
+        self.push(&[TERMINATOR]);
+        self.depth = self.depth.saturating_add(1);
+    }
+
+    fn finish(self) -> Path {
+        Path(if self.len <= INLINE {
+            Repr::Inline {
+                len: self.len as u8,
+                depth: self.depth as u8,
+                bytes: self.inline,
+            }
+        } else {
+            Repr::Shared {
+                len: self.len,
+                bytes: self.spilled.into(),
+                depth: self.depth,
+            }
+        })
+    }
+}
+
+impl<S: AsRef<str>> FromIterator<S> for Path {
+    fn from_iter<I: IntoIterator<Item = S>>(segments: I) -> Path {
+        let mut encoder = Encoder {
+            inline: [0; INLINE],
+            len: 0,
+            spilled: Vec::new(),
+            depth: 0,
+        };
+        for segment in segments {
+            encoder.push_segment(segment.as_ref());
+        }
+        encoder.finish()
+    }
+}
+
+/// From anything that iterates over string segments: an array, a slice, a `Vec`, a `split`.
+impl<I> From<I> for Path
+where
+    I: IntoIterator,
+    I::Item: AsRef<str>,
+{
+    fn from(segments: I) -> Path {
+        segments.into_iter().collect()
+    }
+}
+
+impl Default for Path {
+    fn default() -> Path {
+        Path::root()
+    }
+}
+
+impl PartialEq for Path {
+    fn eq(&self, other: &Path) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Path {}
+
+impl PartialOrd for Path {
+    fn partial_cmp(&self, other: &Path) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Segment by segment, by the bytes of their UTF-8; a parent before its children.
+impl Ord for Path {
+    fn cmp(&self, other: &Path) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for Path {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
+/// Prints the segments joined by `/`, in the notation that [`Path::from_str`] reads.
+///
+/// In a segment, `/` is printed `\/`, `\` is printed `\\` and a control character `\u{…}`. The root
+/// prints as nothing; the path of one empty segment, which would look the same, as `\e`.
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.as_bytes() == [TERMINATOR] {
+            return f.write_str("\\e");
+        }
+        for (i, segment) in self.segments().enumerate() {
+            if i > 0 {
+                f.write_char('/')?;
+            }
+            for c in segment.chars() {
+                match c {
+                    '/' | '\\' => write!(f, "\\{c}")?,
+                    c if c.is_control() => write!(f, "{}", c.escape_unicode())?,
+                    c => f.write_char(c)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.segments()).finish()
+    }
+}
+
+/// Reads what [`Display`](fmt::Display) prints: segments separated by `/`, nothing for the root.
+///
+/// # Errors
+/// [`ParsePathError`] if a `\` is not followed by `/`, `\`, `e` or `u{HEX}`.
+impl FromStr for Path {
+    type Err = ParsePathError;
+
+    fn from_str(text: &str) -> Result<Path, ParsePathError> {
+        if text.is_empty() {
+            return Ok(Path::root());
+        }
+        let mut segments = vec![String::new()];
+        let mut segment = 0;
+        let mut rest = text.char_indices();
+        while let Some((at, c)) = rest.next() {
+            match c {
+                '/' => {
+                    segments.push(String::new());
+                    segment += 1;
+                }
+                '\\' => {
+                    let (read, escaped) =
+                        unescape(&text[at + 1..]).ok_or(ParsePathError { at })?;
+                    segments[segment].extend(escaped);
+                    rest.nth(read - 1);
+                }
+                c => segments[segment].push(c),
+            }
+        }
+        Ok(segments.into_iter().collect())
+    }
+}
+
+/// What follows a backslash: how many characters it takes, and what they stand for.
+fn unescape(text: &str) -> Option<(usize, Option<char>)> {
+    match text.chars().next()? {
+        c @ ('/' | '\\') => Some((1, Some(c))),
+        'e' => Some((1, None)),
+        'u' => {
+            let (hex, _) = text[1..].strip_prefix('{')?.split_once('}')?;
+            let c = char::from_u32(u32::from_str_radix(hex, 16).ok()?)?;
+            Some((hex.len() + 3, Some(c)))
+        }
+        _ => None,
+    }
+}
+
+/// The text is not a path: a backslash introduces nothing that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsePathError {
+    at: usize,
+}
+
+impl fmt::Display for ParsePathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "unknown escape at byte {} of the path; allowed are \\/ \\\\ \\e and \\u{{HEX}}",
+            self.at
+        )
+    }
+}
+
+impl std::error::Error for ParsePathError {}
+
+#[cfg(feature = "serde")]
+mod serde_impls {
+    use super::Path;
+    use serde::de::{SeqAccess, Visitor};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::borrow::Cow;
+    use std::fmt;
+
+    /// As an array of strings.
+    impl Serialize for Path {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(self.segments())
+        }
+    }
+
+    /// From an array of strings.
+    impl<'de> Deserialize<'de> for Path {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Path, D::Error> {
+            struct Segments;
+
+            impl<'de> Visitor<'de> for Segments {
+                type Value = Path;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("an array of strings")
+                }
+
+                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Path, A::Error> {
+                    std::iter::from_fn(|| seq.next_element::<Cow<'de, str>>().transpose()).collect()
+                }
+            }
+
+            deserializer.deserialize_seq(Segments)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_32_bytes() {
+        assert_eq!(size_of::<Path>(), 32);
+    }
+
+    #[test]
+    fn prefixes_of_inline_and_shared_paths_are_the_ancestors() {
+        for text in ["a/b/c", "a-segment-of-many-bytes/another-one-that-spills/c"] {
+            let path: Path = text.parse().unwrap();
+            let segments: Vec<_> = path.segments().map(Cow::into_owned).collect();
+            for level in 0..=segments.len() {
+                assert_eq!(path.prefix(level), Path::from(&segments[..level]));
+                assert_eq!(path.prefix(level).depth(), level);
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_of_exactly_the_inline_size_and_one_more_read_back() {
+        for bytes in [INLINE - 1, INLINE] {
+            let text = "x".repeat(bytes);
+            assert_eq!(Path::from([&text]).segments().next(), Some(text.as_str().into()));
+        }
+    }
+}

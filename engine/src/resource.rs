@@ -1,0 +1,185 @@
+//! What a request asks for: paths and modes, and which of them conflict.
+
+use crate::error::LockError;
+use crate::path::Path;
+use std::ops::Deref;
+
+/// The most resources in one request.
+pub const MAX_RESOURCES: usize = 4096;
+/// The most segments in one path.
+pub const MAX_DEPTH: usize = 1024;
+/// The most bytes in one path: the UTF-8 of its segments and one byte for the end of each
+/// (a U+0000 or U+0001 in a segment counts twice).
+pub const MAX_PATH_BYTES: usize = 16 * 1024;
+
+/// How a resource is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum Mode {
+    /// Exclusive: conflicts with every other lock on the path, above it and below it.
+    Write,
+    /// Shared: conflicts with writes only.
+    Read,
+}
+
+/// One path to lock and how: an element of the set that a request asks for.
+///
+/// # Examples
+/// ```
+/// use locktopus_engine::Resource;
+///
+/// let account = Resource::write(["accounts", "7"]);
+/// assert!(account.conflicts_with(&Resource::read(["accounts"])));
+/// assert!(!account.conflicts_with(&Resource::write(["accounts", "8"])));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Resource {
+    /// The root of the subtree to lock.
+    pub path: Path,
+    /// Whether for write or for read.
+    pub mode: Mode,
+}
+
+impl Resource {
+    /// The subtree at `path`, shared with other readers.
+    pub fn read(path: impl Into<Path>) -> Resource {
+        Resource {
+            path: path.into(),
+            mode: Mode::Read,
+        }
+    }
+
+    /// The subtree at `path`, exclusively.
+    pub fn write(path: impl Into<Path>) -> Resource {
+        Resource {
+            path: path.into(),
+            mode: Mode::Write,
+        }
+    }
+
+    /// Whether the two cannot be held by different requests at once: one path contains the other,
+    /// and at least one mode is [`Mode::Write`].
+    #[must_use]
+    pub fn conflicts_with(&self, other: &Resource) -> bool {
+        (self.mode == Mode::Write || other.mode == Mode::Write)
+            && (self.path.contains(&other.path) || other.path.contains(&self.path))
+    }
+
+    /// Whether holding this one is holding `other` as well.
+    fn covers(&self, other: &Resource) -> bool {
+        self.path.contains(&other.path) && (self.mode == Mode::Write || other.mode == Mode::Read)
+    }
+
+    fn check(self) -> Result<Resource, LockError> {
+        let (depth, bytes) = (self.path.depth(), self.path.as_bytes().len());
+        if depth > MAX_DEPTH {
+            Err(LockError::PathTooDeep { depth })
+        } else if bytes > MAX_PATH_BYTES {
+            Err(LockError::PathTooLong { bytes })
+        } else {
+            Ok(self)
+        }
+    }
+}
+
+/// The resources of one request: within the limits, ordered by path, and none of them redundant.
+///
+/// The usual set of one resource needs no allocation.
+#[derive(Debug)]
+pub(crate) enum ResourceSet {
+    One(Resource),
+    Many(Box<[Resource]>),
+}
+
+impl ResourceSet {
+    pub(crate) fn collect(
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Result<ResourceSet, LockError> {
+        let mut resources = resources.into_iter();
+        let first = resources.next().ok_or(LockError::NoResources)?.check()?;
+        let Some(second) = resources.next() else {
+            return Ok(ResourceSet::One(first));
+        };
+        let mut all = vec![first, second.check()?];
+        for resource in resources {
+            if all.len() == MAX_RESOURCES {
+                return Err(LockError::TooManyResources);
+            }
+            all.push(resource.check()?);
+        }
+        Ok(ResourceSet::reduce(all))
+    }
+
+    /// Drops what another resource of the set covers: a request would only meet itself there.
+    fn reduce(mut all: Vec<Resource>) -> ResourceSet {
+        all.sort_unstable_by(|a, b| a.path.cmp(&b.path).then(a.mode.cmp(&b.mode)));
+        // Whatever covers a resource sorts before it, and what is kept above any path is at most a
+        // read and, below that, a write: two resources to look back at.
+        let mut above: [Option<Resource>; 2] = [None, None];
+        all.retain(|resource| {
+            for kept in &mut above {
+                kept.take_if(|kept| !kept.path.contains(&resource.path));
+            }
+            if above.iter().flatten().any(|kept| kept.covers(resource)) {
+                return false;
+            }
+            let free = usize::from(above[0].is_some());
+            above[free] = Some(resource.clone());
+            true
+        });
+        match <[Resource; 1]>::try_from(all) {
+            Ok([only]) => ResourceSet::One(only),
+            Err(all) => ResourceSet::Many(all.into_boxed_slice()),
+        }
+    }
+}
+
+impl Deref for ResourceSet {
+    type Target = [Resource];
+
+    fn deref(&self) -> &[Resource] {
+        match self {
+            ResourceSet::One(only) => std::slice::from_ref(only),
+            ResourceSet::Many(all) => all,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reduced(resources: impl IntoIterator<Item = Resource>) -> Vec<Resource> {
+        ResourceSet::collect(resources).unwrap().to_vec()
+    }
+
+    #[test]
+    fn what_a_write_covers_is_redundant() {
+        let all = [
+            Resource::read(["a", "b"]),
+            Resource::write(["a"]),
+            Resource::write(["a", "b", "c"]),
+            Resource::read(["a"]),
+        ];
+        assert_eq!(reduced(all), [Resource::write(["a"])]);
+    }
+
+    #[test]
+    fn a_write_below_a_read_stays() {
+        let all = [
+            Resource::write(["a", "b"]),
+            Resource::read(["a"]),
+            Resource::read(["a", "c"]),
+            Resource::write(["a", "d", "e"]),
+            Resource::read(["a", "d", "e", "f"]),
+        ];
+        let kept = [
+            Resource::read(["a"]),
+            Resource::write(["a", "b"]),
+            Resource::write(["a", "d", "e"]),
+        ];
+        assert_eq!(reduced(all), kept);
+    }
+}

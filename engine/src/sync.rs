@@ -1,0 +1,168 @@
+//! The one place that names atomics, `arc-swap` and the skiplist.
+//!
+//! Everything that two threads of the engine share goes through this module, so that a model
+//! checker can put twins of these few types in their place and run the engine's own source.
+//!
+//! What is relied on:
+//! - [`List`]: an insert happens before everything that a walk does after it has seen the entry
+//!   (Release on insert, Acquire on read), and a walk sees every entry that is present throughout.
+//!   A walk is not a snapshot.
+//! - [`Chain`]: one word; all its operations are ordered as read-modify-writes of that word.
+//! - [`Slot`]: one word, swapped.
+
+pub(crate) use crossbeam_utils::CachePadded;
+pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicIsize, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
+pub(crate) use std::thread;
+
+use arc_swap::ArcSwapOption;
+use crossbeam_epoch as epoch;
+use crossbeam_skiplist::base;
+use crossbeam_utils::atomic::AtomicCell;
+use std::ops::Bound;
+
+/// Keeps what a walk refers to from being reclaimed. Never held while anybody waits.
+pub(crate) type Guard = epoch::Guard;
+
+pub(crate) fn pin() -> Guard {
+    epoch::pin()
+}
+
+/// The value, if this was the last reference: of several threads that let go, exactly one gets it.
+pub(crate) fn into_inner<T>(last: Arc<T>) -> Option<T> {
+    Arc::into_inner(last)
+}
+
+/// A number that no other value has while this one is alive.
+pub(crate) fn identity<T>(value: &Arc<T>) -> usize {
+    Arc::as_ptr(value).addr()
+}
+
+/// A concurrent ordered map: a `crossbeam_skiplist::base::SkipList` under one guard an operation.
+///
+/// Its `SkipMap` pins at every step and leaks what a `range()` passes (0.1.3); this does neither.
+pub(crate) struct List<K, V>(base::SkipList<K, V>);
+
+/// An entry that a walk stands on.
+pub(crate) type Entry<'a, 'g, K, V> = base::Entry<'a, 'g, K, V>;
+
+impl<K: Ord + Send + 'static, V: Send + 'static> List<K, V> {
+    pub(crate) fn new() -> List<K, V> {
+        List(base::SkipList::new(epoch::default_collector().clone()))
+    }
+
+    /// Inserts an entry under a key that is not in the list.
+    pub(crate) fn insert<'a, 'g>(
+        &'a self,
+        key: K,
+        value: V,
+        guard: &'g Guard,
+    ) -> Inserted<'a, 'g, K, V> {
+        Inserted {
+            entry: Some(self.0.insert(key, value, guard)),
+            guard,
+        }
+    }
+
+    /// Removes the entry that the caller inserted under this key.
+    pub(crate) fn remove(&self, key: &K, guard: &Guard) {
+        if let Some(entry) = self.0.remove(key, guard) {
+            entry.release(guard);
+        }
+    }
+
+    /// The first entry at or after the bound.
+    pub(crate) fn seek<'a: 'g, 'g>(
+        &'a self,
+        bound: Bound<&K>,
+        guard: &'g Guard,
+    ) -> Option<Entry<'a, 'g, K, V>> {
+        self.0.lower_bound(bound, guard)
+    }
+
+    /// How many entries there are; approximate while others insert and remove.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// One's own entry, just inserted.
+pub(crate) struct Inserted<'a, 'g, K, V> {
+    /// `None` only inside `drop`. A `RefEntry` that is not released is a leak.
+    entry: Option<base::RefEntry<'a, K, V>>,
+    guard: &'g Guard,
+}
+
+impl<K: Ord, V> Inserted<'_, '_, K, V> {
+    /// Whether there is a next entry and its key is such. One step; cheaper than a seek.
+    pub(crate) fn next_is(&self, such: impl FnOnce(&K) -> bool) -> bool {
+        let next = self.entry.as_ref().and_then(|own| own.next(self.guard));
+        next.is_some_and(|next| {
+            let is = such(next.key());
+            next.release(self.guard);
+            is
+        })
+    }
+}
+
+impl<K, V> Drop for Inserted<'_, '_, K, V> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take() {
+            entry.release(self.guard);
+        }
+    }
+}
+
+/// The head of a linked list that is replaced as a whole.
+pub(crate) struct Chain<N>(ArcSwapOption<N>);
+
+impl<N> Chain<N> {
+    pub(crate) fn load(&self) -> Option<Arc<N>> {
+        self.0.load_full()
+    }
+
+    /// Replaces `current` by `new`; `false` if `current` is not the head any more.
+    pub(crate) fn replace(&self, current: &Option<Arc<N>>, new: Option<Arc<N>>) -> bool {
+        let before = self.0.compare_and_swap(current, new);
+        before.as_ref().map(Arc::as_ptr) == current.as_ref().map(Arc::as_ptr)
+    }
+
+    pub(crate) fn take(&self) -> Option<Arc<N>> {
+        self.0.swap(None)
+    }
+}
+
+impl<N> Default for Chain<N> {
+    fn default() -> Chain<N> {
+        Chain(ArcSwapOption::const_empty())
+    }
+}
+
+/// A place for one reference, lock-free because it is one word.
+pub(crate) struct Slot<T>(AtomicCell<Option<Arc<T>>>);
+
+impl<T> Slot<T> {
+    pub(crate) const fn new() -> Slot<T> {
+        Slot(AtomicCell::new(None))
+    }
+
+    pub(crate) fn put(&self, value: Arc<T>) {
+        self.0.store(Some(value));
+    }
+
+    pub(crate) fn take(&self) -> Option<Arc<T>> {
+        self.0.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_lock_free() {
+        assert!(AtomicCell::<Option<Arc<u64>>>::is_lock_free());
+    }
+}

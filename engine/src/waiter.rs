@@ -1,0 +1,164 @@
+//! Waiting for an event: as a future, or by blocking the thread.
+
+use crate::event::{Event, Subscriber};
+use crate::sync::{Arc, AtomicBool, Ordering, thread};
+use crossbeam_utils::Backoff;
+use std::fmt;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
+
+/// A task or thread that waits for an event.
+pub(crate) struct Waiter {
+    waker: Waker,
+    /// Cleared when its future goes away or moves to another task.
+    live: AtomicBool,
+}
+
+impl Waiter {
+    pub(crate) fn wake(&self) {
+        self.waker.wake_by_ref();
+    }
+}
+
+impl Subscriber for Arc<Waiter> {
+    fn is_live(&self) -> bool {
+        // Relaxed: a hint for the purge; a waiter that is told too often does no harm.
+        self.live.load(Ordering::Relaxed)
+    }
+}
+
+/// Waiters to wake once no guard is held: waking runs the code of an executor, which may call back.
+#[derive(Default)]
+pub(crate) struct Wakes(Vec<Arc<Waiter>>);
+
+impl Wakes {
+    pub(crate) fn add(&mut self, waiters: impl Iterator<Item = Arc<Waiter>>) {
+        self.0.extend(waiters);
+    }
+}
+
+impl Drop for Wakes {
+    /// Wakes them in the order of their grants.
+    fn drop(&mut self) {
+        /// Wakes the rest even if a waker panics: none may be lost.
+        struct Rest<I: Iterator<Item = Arc<Waiter>>>(I);
+
+        impl<I: Iterator<Item = Arc<Waiter>>> Drop for Rest<I> {
+            fn drop(&mut self) {
+                for waiter in self.0.by_ref() {
+                    waiter.wake();
+                }
+            }
+        }
+
+        if self.0.is_empty() {
+            return;
+        }
+        let mut rest = Rest(self.0.drain(..));
+        while let Some(waiter) = rest.0.next() {
+            waiter.wake();
+        }
+    }
+}
+
+/// Resolves when the event has happened.
+pub(crate) struct Happened<'a> {
+    event: &'a Event<Arc<Waiter>>,
+    /// Who is subscribed for this future.
+    waiter: Option<Arc<Waiter>>,
+}
+
+impl<'a> Happened<'a> {
+    pub(crate) fn new(event: &'a Event<Arc<Waiter>>) -> Happened<'a> {
+        Happened {
+            event,
+            waiter: None,
+        }
+    }
+
+    fn unsubscribe(&mut self) {
+        if let Some(waiter) = self.waiter.take() {
+            waiter.live.store(false, Ordering::Relaxed);
+            if !self.event.has_happened() {
+                self.event.bury();
+            }
+        }
+    }
+}
+
+impl Future for Happened<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.event.has_happened() {
+            return Poll::Ready(());
+        }
+        let waker = context.waker();
+        if matches!(&self.waiter, Some(waiter) if waiter.waker.will_wake(waker)) {
+            return Poll::Pending;
+        }
+        self.unsubscribe();
+        let waiter = Arc::new(Waiter {
+            waker: waker.clone(),
+            live: AtomicBool::new(true),
+        });
+        self.waiter = Some(Arc::clone(&waiter));
+        match self.event.subscribe(waiter) {
+            None => Poll::Pending,
+            Some(missed) => {
+                // Others that nobody else will wake may be among them.
+                Wakes::default().add(missed);
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl Drop for Happened<'_> {
+    fn drop(&mut self) {
+        self.unsubscribe();
+    }
+}
+
+impl fmt::Debug for Happened<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Happened")
+            .field("happened", &self.event.has_happened())
+            .finish()
+    }
+}
+
+/// Unparks the thread that blocks.
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Blocks the thread until the event has happened or the deadline has passed; whether it happened.
+///
+/// Spins for a moment first: handing over to a spinning thread is a thousand times faster than
+/// waking a parked one.
+pub(crate) fn block_on(event: &Event<Arc<Waiter>>, deadline: Option<Instant>) -> bool {
+    let backoff = Backoff::new();
+    while !backoff.is_completed() {
+        if event.has_happened() {
+            return true;
+        }
+        backoff.snooze();
+    }
+    let waker = Waker::from(std::sync::Arc::new(Unpark(thread::current())));
+    let mut happened = pin!(Happened::new(event));
+    while happened.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            None => thread::park(),
+            Some(left) if left.is_zero() => return false,
+            Some(left) => thread::park_timeout(left),
+        }
+    }
+    true
+}
