@@ -1,18 +1,17 @@
 //! Keys of the lock table, and the walk of a request over the part of it that can conflict.
 //!
-//! A walk visits, for each resource in turn, *spans* of the table. Writes meet everybody, so the
-//! spans of the table of writes come first; a write also visits the same spans of the table of reads.
+//! A walk visits, for each resource in turn, the table of writes and then, for a write, the table
+//! of reads; in each table it visits *spans*:
 //!
 //! ```text
-//!   span   0            1       2              depth         depth + 1 …
-//!        ┌────────────┬───────┬──────────┬───┬────────────┐
-//!        │ the path   │ root  │ ancestor │ … │ parent     │  again, in the table of reads
-//!        │ and below  │       │ at 1     │   │            │
-//!        └────────────┴───────┴──────────┴───┴────────────┘
+//!   span   0            1      2               depth
+//!        ┌────────────┬──────┬──────────┬───┬────────┐
+//!        │ the path   │ root │ ancestor │ … │ parent │
+//!        │ and below  │      │ at 1     │   │        │
+//!        └────────────┴──────┴──────────┴───┴────────┘
 //! ```
 
 use crate::path::Path;
-use crate::resource::{Mode, Resource};
 use std::cmp::Ordering;
 
 /// Orders the entries of one table: by path, then the youngest first.
@@ -42,7 +41,10 @@ impl PartialOrd for Key {
 /// Where a walk goes on: everything that it depends on.
 #[derive(Clone)]
 pub(crate) struct Cursor {
+    /// Which of the request's resources.
     pub(crate) resource: u32,
+    /// Which of the tables that the resource meets.
+    pub(crate) table: u32,
     pub(crate) span: u32,
     /// The last entry visited in that span; `None` at its start.
     pub(crate) after: Option<Key>,
@@ -51,41 +53,38 @@ pub(crate) struct Cursor {
 impl Cursor {
     pub(crate) const START: Cursor = Cursor {
         resource: 0,
+        table: 0,
         span: 0,
         after: None,
     };
 
     /// Past the path itself and what is below it, in the table of writes.
     pub(crate) const PAST_OWN_WRITES: Cursor = Cursor {
-        resource: 0,
         span: 1,
-        after: None,
+        ..Cursor::START
     };
 }
 
-/// A part of one table whose entries all conflict with a resource.
+/// A part of a table whose entries all conflict with a resource that meets the table.
 pub(crate) struct Span {
-    pub(crate) mode: Mode,
     pub(crate) path: Path,
     /// Whether the entries below the path belong to it, or only those at the path.
-    pub(crate) subtree: bool,
+    subtree: bool,
 }
 
 impl Span {
-    /// How many spans the walk of a resource has.
-    pub(crate) fn count(resource: &Resource) -> usize {
-        let in_one_table = resource.path.depth() + 1;
-        match resource.mode {
-            Mode::Read => in_one_table,
-            Mode::Write => 2 * in_one_table,
+    /// The span with this number in the walk for `path`.
+    pub(crate) fn new(path: &Path, number: u32) -> Span {
+        match number.checked_sub(1) {
+            None => Span {
+                path: path.clone(),
+                subtree: true,
+            },
+            Some(level) => Span {
+                path: path.prefix(level as usize),
+                subtree: false,
+            },
         }
-    }
-
-    /// In which table the span with this number lies, and at which depth, if at an ancestor.
-    pub(crate) fn place(resource: &Resource, number: usize) -> (Mode, Option<usize>) {
-        let in_one_table = resource.path.depth() + 1;
-        let mode = if number < in_one_table { Mode::Write } else { Mode::Read };
-        (mode, (number % in_one_table).checked_sub(1))
     }
 
     pub(crate) fn holds(&self, key: &Key) -> bool {
@@ -93,6 +92,33 @@ impl Span {
             self.path.contains(&key.path)
         } else {
             self.path == key.path
+        }
+    }
+}
+
+/// One bit for each depth at which a table ever had an entry; the last for all from 63 on. Spans
+/// at depths that nobody ever locked are not looked up.
+#[derive(Clone, Copy)]
+pub(crate) struct Marks(pub(crate) u64);
+
+impl Marks {
+    /// The mark of a depth.
+    pub(crate) fn of(depth: usize) -> u64 {
+        1 << depth.min(63)
+    }
+
+    /// How many spans there are to look at: if nothing above the path is marked, only the first.
+    pub(crate) fn spans(self, path: &Path) -> u32 {
+        let depth = path.depth();
+        let above = self.0 & (Marks::of(depth) - 1) != 0 || depth > 63;
+        if above { depth as u32 + 1 } else { 1 }
+    }
+
+    /// Whether the span with this number may have entries.
+    pub(crate) fn may_have(self, path: &Path, number: u32) -> bool {
+        match number.checked_sub(1) {
+            None => self.0 >= Marks::of(path.depth()),
+            Some(level) => self.0 & Marks::of(level as usize) != 0,
         }
     }
 }

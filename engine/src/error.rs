@@ -28,9 +28,7 @@ pub enum LockError {
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LockError::NoResources => {
-                f.write_str("no resources given; at least one is needed")
-            }
+            LockError::NoResources => f.write_str("no resources given; at least one is needed"),
             LockError::TooManyResources => write!(
                 f,
                 "too many resources in one request; at most {MAX_RESOURCES} are allowed"
@@ -43,9 +41,9 @@ impl fmt::Display for LockError {
                 f,
                 "path of {bytes} bytes, segment ends included; at most {MAX_PATH_BYTES} are allowed"
             ),
-            LockError::Closed => f.write_str(
-                "the lock manager is closed; outstanding locks may still be released",
-            ),
+            LockError::Closed => {
+                f.write_str("the lock manager is closed; outstanding locks may still be released")
+            }
         }
     }
 }

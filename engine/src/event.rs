@@ -21,7 +21,7 @@
 //! happened without a taking, the word had not been announced; then the announcing comes later in
 //! the word's order and sees HAPPENED.
 
-use crate::sync::{AtomicI32, AtomicU32, Arc, Chain, Ordering, into_inner};
+use crate::sync::{Arc, AtomicI32, AtomicU32, Chain, Ordering, into_inner};
 use std::mem::{self, ManuallyDrop};
 
 const HAPPENED: u32 = 1;
@@ -68,6 +68,20 @@ impl<T> Drop for Link<T> {
 /// The subscribers of an event that has happened, the newest first. To be served by its owner.
 pub(crate) struct Subscribers<T>(Link<T>);
 
+impl<T> Subscribers<T> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.0.is_none()
+    }
+
+    pub(crate) fn one(subscriber: T) -> Subscribers<T> {
+        Subscribers(Link(Some(Arc::new(Node {
+            subscriber,
+            next: Link(None),
+            len: 1,
+        }))))
+    }
+}
+
 impl<T: Clone> Iterator for Subscribers<T> {
     type Item = T;
 
@@ -109,6 +123,12 @@ impl<T: Subscriber> Event<T> {
         }
     }
 
+    /// Makes it happen where nobody can have subscribed yet, without a read-modify-write.
+    pub(crate) fn happen_unseen(&self) {
+        // Release: for whoever sees it happened.
+        self.word.store(HAPPENED, Ordering::Release);
+    }
+
     /// Adds a subscriber.
     ///
     /// If the event has happened, the result is what the caller must serve instead: subscribers
@@ -116,14 +136,14 @@ impl<T: Subscriber> Event<T> {
     pub(crate) fn subscribe(&self, subscriber: T) -> Option<Subscribers<T>> {
         // E1. AcqRel: the announcement is ordered before or after `happen` in the word's order.
         let before = self.word.fetch_or(ANNOUNCED, Ordering::AcqRel);
+        if before & HAPPENED != 0 {
+            return Some(Subscribers::one(subscriber));
+        }
         let mut node = Arc::new(Node {
             subscriber,
             next: Link(None),
             len: 1,
         });
-        if before & HAPPENED != 0 {
-            return Some(Subscribers(Link(Some(node))));
-        }
         loop {
             let head = self.chain.load();
             // Ours alone until it is pushed.
@@ -179,6 +199,11 @@ impl<T: Subscriber> Event<T> {
         if self.chain.replace(&head, purged) {
             self.dead.fetch_sub(visited - kept, Ordering::Relaxed);
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn subscribers(&self) -> u32 {
+        self.chain.load().map_or(0, |head| head.len)
     }
 
     fn take(&self) -> Subscribers<T> {

@@ -46,8 +46,26 @@ const INLINE: usize = 29;
 /// assert!(Path::root().contains(&path));
 /// assert_eq!(Path::from("a/b".split('/')).depth(), 2);
 /// ```
-#[derive(Clone)]
 pub struct Path(Repr);
+
+impl Clone for Path {
+    #[inline]
+    fn clone(&self) -> Path {
+        match &self.0 {
+            // One copy of it all, instead of one for each field.
+            Repr::Inline { len, depth, bytes } => Path(Repr::Inline {
+                len: *len,
+                depth: *depth,
+                bytes: *bytes,
+            }),
+            Repr::Shared { bytes, len, depth } => Path(Repr::Shared {
+                bytes: Arc::clone(bytes),
+                len: *len,
+                depth: *depth,
+            }),
+        }
+    }
+}
 
 #[derive(Clone)]
 enum Repr {
@@ -318,8 +336,7 @@ impl FromStr for Path {
                     segment += 1;
                 }
                 '\\' => {
-                    let (read, escaped) =
-                        unescape(&text[at + 1..]).ok_or(ParsePathError { at })?;
+                    let (read, escaped) = unescape(&text[at + 1..]).ok_or(ParsePathError { at })?;
                     segments[segment].extend(escaped);
                     rest.nth(read - 1);
                 }
@@ -424,7 +441,10 @@ mod tests {
     fn a_path_of_exactly_the_inline_size_and_one_more_read_back() {
         for bytes in [INLINE - 1, INLINE] {
             let text = "x".repeat(bytes);
-            assert_eq!(Path::from([&text]).segments().next(), Some(text.as_str().into()));
+            assert_eq!(
+                Path::from([&text]).segments().next(),
+                Some(text.as_str().into())
+            );
         }
     }
 }

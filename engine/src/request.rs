@@ -15,7 +15,7 @@
 //! R4. Who makes `granted` happen, be it to grant or to withdraw, takes the request off the count
 //!     of those waiting.
 
-use crate::clock::Clock;
+use crate::clock::{CLOSED, Clock};
 use crate::cursor::Cursor;
 use crate::event::{Event, Subscriber};
 use crate::resource::ResourceSet;
@@ -83,12 +83,10 @@ impl Request {
     fn draw(&self, clock: &Clock) -> u64 {
         let number = clock.draw();
         // R2. Release: whoever reads the ticket sees the entries; Acquire: likewise for us.
-        match self.ticket.compare_exchange(
-            PUBLISHED,
-            number,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        ) {
+        match self
+            .ticket
+            .compare_exchange(PUBLISHED, number, Ordering::AcqRel, Ordering::Acquire)
+        {
             Ok(_) => number,
             Err(ticket) => ticket,
         }
@@ -103,20 +101,21 @@ impl Request {
         self.waits_for.load(Ordering::Relaxed)
     }
 
-    /// Notes whom it is about to watch. By the advancing thread, before the watch is pushed:
-    /// from then on another may advance it. Returns whether this is its first.
+    /// Notes whom it is about to watch; whether it is the first. By the advancing thread, before
+    /// the watch is pushed: from then on another may advance it.
     pub(crate) fn about_to_watch(&self, blocker: &Arc<Request>) -> bool {
         self.watched.put(Arc::clone(blocker));
         self.waits_for.swap(blocker.ticket(), Ordering::Relaxed) == 0
     }
 
-    /// Whether it ever had to wait; forgets whom it watched. For who made `granted` happen, to grant.
-    pub(crate) fn stop_watching(&self) -> bool {
-        let waited = self.waits_for() != 0;
-        if waited {
-            drop(self.watched.take());
-        }
-        waited
+    /// Whether it is among the requests that are counted as waiting, until it is settled.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.waits_for() != 0 && self.ticket() < CLOSED
+    }
+
+    /// Lets go of whom it watched last.
+    pub(crate) fn forget_watched(&self) {
+        drop(self.watched.take());
     }
 
     /// Reports its watch as dead to whom it watches, so that it can be purged there.

@@ -23,6 +23,16 @@ pub enum Mode {
     Read,
 }
 
+impl Mode {
+    /// The modes that a resource of this mode conflicts with.
+    pub(crate) fn meets(self) -> &'static [Mode] {
+        match self {
+            Mode::Write => &[Mode::Write, Mode::Read],
+            Mode::Read => &[Mode::Write],
+        }
+    }
+}
+
 /// One path to lock and how: an element of the set that a request asks for.
 ///
 /// # Examples
@@ -72,14 +82,15 @@ impl Resource {
         self.path.contains(&other.path) && (self.mode == Mode::Write || other.mode == Mode::Read)
     }
 
-    fn check(self) -> Result<Resource, LockError> {
+    #[inline]
+    fn check(&self) -> Result<(), LockError> {
         let (depth, bytes) = (self.path.depth(), self.path.as_bytes().len());
         if depth > MAX_DEPTH {
             Err(LockError::PathTooDeep { depth })
         } else if bytes > MAX_PATH_BYTES {
             Err(LockError::PathTooLong { bytes })
         } else {
-            Ok(self)
+            Ok(())
         }
     }
 }
@@ -94,21 +105,30 @@ pub(crate) enum ResourceSet {
 }
 
 impl ResourceSet {
+    #[inline]
     pub(crate) fn collect(
         resources: impl IntoIterator<Item = Resource>,
     ) -> Result<ResourceSet, LockError> {
         let mut resources = resources.into_iter();
-        let first = resources.next().ok_or(LockError::NoResources)?.check()?;
-        let Some(second) = resources.next() else {
-            return Ok(ResourceSet::One(first));
-        };
-        let mut all = vec![first, second.check()?];
-        for resource in resources {
+        let first = resources.next().ok_or(LockError::NoResources)?;
+        first.check()?;
+        match resources.next() {
+            None => Ok(ResourceSet::One(first)),
+            Some(second) => ResourceSet::collect_many(vec![first, second], resources),
+        }
+    }
+
+    fn collect_many(
+        mut all: Vec<Resource>,
+        rest: impl Iterator<Item = Resource>,
+    ) -> Result<ResourceSet, LockError> {
+        for resource in rest {
             if all.len() == MAX_RESOURCES {
                 return Err(LockError::TooManyResources);
             }
-            all.push(resource.check()?);
+            all.push(resource);
         }
+        all.iter().try_for_each(Resource::check)?;
         Ok(ResourceSet::reduce(all))
     }
 

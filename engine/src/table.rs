@@ -17,16 +17,15 @@
 //! and entries happen before S's walk, which sees every entry that is present throughout.
 
 use crate::clock::{CLOSED, Clock};
-use crate::cursor::{Cursor, Key, Span};
+use crate::cursor::{Cursor, Key, Marks, Span};
 use crate::error::LockError;
+use crate::event::{Event, Subscribers};
 use crate::path::Path;
 use crate::request::{Request, Watch};
-use crate::event::Event;
 use crate::resource::{Mode, Resource, ResourceSet};
 use crate::stats::{RequestInfo, RequestState, Stats};
 use crate::sync::{
-    Arc, AtomicIsize, AtomicU64, AtomicUsize, CachePadded, Guard, Inserted, List, Ordering, fence,
-    pin,
+    Arc, AtomicU64, AtomicUsize, CachePadded, Guard, Inserted, List, Ordering, fence, pin,
 };
 use crate::waiter::{Waiter, Wakes};
 use std::ops::Bound;
@@ -38,8 +37,8 @@ pub(crate) struct Table {
     /// Resources beyond the first of each request: with the lengths of the lists, this counts the
     /// requests, and costs a request of one resource nothing.
     beyond_first: CachePadded<AtomicUsize>,
-    /// Requests that had to wait and still do. Signed: a grant may be counted before its wait.
-    waiting: CachePadded<AtomicIsize>,
+    /// Requests that had to wait and still do.
+    waiting: CachePadded<AtomicUsize>,
     /// Happens when the table is closed.
     pub(crate) closed: Event<Arc<Waiter>>,
 }
@@ -47,18 +46,33 @@ pub(crate) struct Table {
 /// All entries of one mode.
 struct Section {
     list: List<Key, Arc<Request>>,
-    /// One bit for each depth at which there ever was an entry; the last for all from 63 on.
-    /// Read by every walk, written a few times in the life of a manager: ancestors at depths that
-    /// nobody ever locked are not looked up.
-    depths: CachePadded<AtomicU64>,
+    /// See [`Marks`]. Read by every walk, written a few times in the life of a manager.
+    marks: CachePadded<AtomicU64>,
 }
 
-/// The watches to serve and the waiters to wake that an operation has collected.
-#[derive(Default)]
-struct Work {
-    /// The last is served first.
-    watches: Vec<Watch>,
-    wakes: Wakes,
+/// For whom the table is walked.
+struct Walk<'a> {
+    resources: &'a [Resource],
+    ticket: u64,
+    /// The request itself, if it is in the table.
+    own: Option<&'a Arc<Request>>,
+}
+
+impl<'a> Walk<'a> {
+    fn of(request: &'a Arc<Request>) -> Walk<'a> {
+        Walk {
+            resources: &request.resources,
+            ticket: request.ticket(),
+            own: Some(request),
+        }
+    }
+
+    /// Whether it has to wait for another request that conflicts.
+    fn waits_for(&self, other: &Arc<Request>, clock: &Clock) -> bool {
+        !self.own.is_some_and(|own| Arc::ptr_eq(own, other))
+            && other.order(clock) < self.ticket
+            && !other.released.has_happened()
+    }
 }
 
 impl Table {
@@ -68,7 +82,7 @@ impl Table {
             writes: Section::new(),
             reads: Section::new(),
             beyond_first: CachePadded::new(AtomicUsize::new(0)),
-            waiting: CachePadded::new(AtomicIsize::new(0)),
+            waiting: CachePadded::new(AtomicUsize::new(0)),
             closed: Event::new(),
         }
     }
@@ -94,7 +108,13 @@ impl Table {
             self.leave(&request);
             return Err(LockError::Closed);
         }
-        self.serve(guard, |work, guard| self.advance(&request, cursor, work, guard));
+        match self.next_blocker(&Walk::of(&request), cursor, &guard) {
+            None => request.granted.happen_unseen(),
+            Some((cursor, blocker)) => {
+                let missed = self.watch(&request, cursor, blocker);
+                self.serve(missed, guard);
+            }
+        }
         Ok(request)
     }
 
@@ -104,7 +124,8 @@ impl Table {
             for resource in request.resources.iter() {
                 self.section(resource.mode).insert(resource, request, guard);
             }
-            self.beyond_first.fetch_add(request.resources.len() - 1, Ordering::Relaxed);
+            self.beyond_first
+                .fetch_add(request.resources.len() - 1, Ordering::Relaxed);
             request.publish(&self.clock);
             return Cursor::START;
         };
@@ -137,129 +158,149 @@ impl Table {
         self.end(request, guard);
     }
 
-    /// The part of leaving that needs no entries in the table.
+    /// The part of leaving that is not about entries.
     pub(crate) fn end(&self, request: &Arc<Request>, guard: Guard) {
-        self.serve(guard, |work, _| {
-            work.watches.extend(request.released.happen().into_iter().flatten());
-            // After `released`, so that a listing never takes this for a grant.
-            if !request.granted.has_happened() && request.granted.happen().is_some() {
-                self.settle(request);
-                request.bury_watch();
-            }
-        });
+        let watches = request.released.happen();
+        // After `released`, so that a listing never takes this for a grant.
+        if !request.granted.has_happened() && request.granted.happen().is_some() {
+            self.settle(request);
+            request.bury_watch();
+        }
+        if watches.as_ref().is_some_and(|watches| !watches.is_empty()) {
+            self.serve(watches, guard);
+        }
     }
 
-    /// Takes a request off the count of those waiting, if it was on it (R4).
+    /// Advances the requests that watched one that is gone, and those found on the way; then wakes
+    /// those that were granted.
+    ///
+    /// All grants come before the first wake: who spins or polls need not wait for other wake-ups.
+    fn serve(&self, watches: Option<Subscribers<Watch>>, guard: Guard) {
+        // The newest comes first, the last is served first.
+        let mut watches: Vec<Watch> = watches.into_iter().flatten().collect();
+        let mut wakes = Wakes::default();
+        while let Some(Watch { request, cursor }) = watches.pop() {
+            if request.released.has_happened() {
+                continue;
+            }
+            match self.next_blocker(&Walk::of(&request), cursor, &guard) {
+                None => wakes.add(self.grant(&request)),
+                Some((cursor, blocker)) => {
+                    watches.extend(self.watch(&request, cursor, blocker).into_iter().flatten());
+                }
+            }
+        }
+        drop(guard);
+        drop(wakes);
+    }
+
+    fn grant(&self, request: &Request) -> impl Iterator<Item = Arc<Waiter>> + use<> {
+        let waiters = request.granted.happen();
+        // Otherwise it was withdrawn at this moment.
+        if waiters.is_some() {
+            self.settle(request);
+            request.forget_watched();
+        }
+        waiters.into_iter().flatten()
+    }
+
+    /// Takes a request off the count of those waiting (R4).
     fn settle(&self, request: &Request) {
-        if request.waits_for() != 0 && request.ticket() < CLOSED {
+        if request.is_counted() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Does the work, and what follows from it, then wakes those who were granted.
-    ///
-    /// All grants come first: a waiter that spins or polls need not wait for the waking of others.
-    fn serve(&self, guard: Guard, first: impl FnOnce(&mut Work, &Guard)) {
-        let mut work = Work::default();
-        first(&mut work, &guard);
-        while let Some(watch) = work.watches.pop() {
-            self.advance(&watch.request, watch.cursor, &mut work, &guard);
-        }
-        drop(guard);
-        drop(work.wakes);
-    }
-
-    /// Goes on with the walk of a request: it ends up watching the next request that it has to wait
-    /// for, or granted.
-    fn advance(&self, request: &Arc<Request>, cursor: Cursor, work: &mut Work, guard: &Guard) {
-        if request.released.has_happened() {
-            return;
-        }
-        let own = Some(request);
-        let ticket = request.ticket();
-        let Some((cursor, blocker)) = self.next_blocker(&request.resources, own, ticket, cursor, guard)
-        else {
-            return self.grant(request, work);
-        };
-        if request.about_to_watch(blocker) && ticket < CLOSED {
+    /// Lets the request wait until the blocker is released. The result is to be served.
+    fn watch(
+        &self,
+        request: &Arc<Request>,
+        cursor: Cursor,
+        blocker: &Arc<Request>,
+    ) -> Option<Subscribers<Watch>> {
+        if request.about_to_watch(blocker) && request.is_counted() {
             self.waiting.fetch_add(1, Ordering::Relaxed);
         }
         let watch = Watch {
             request: Arc::clone(request),
             cursor,
         };
-        match blocker.released.subscribe(watch) {
-            // It is gone. Our watch is in the list, unless another thread already serves it.
-            Some(missed) => work.watches.extend(missed),
-            None if request.released.has_happened() => request.bury_watch(),
-            None => {}
+        let missed = blocker.released.subscribe(watch);
+        if missed.is_none() && request.released.has_happened() {
+            request.bury_watch();
         }
+        missed
     }
 
-    fn grant(&self, request: &Arc<Request>, work: &mut Work) {
-        // Pairs with the removal of the entries that the walk did not meet any more: the skiplist
-        // reads with consume ordering on some machines, which orders only what it points to, and
-        // what the last holder wrote is elsewhere.
-        fence(Ordering::Acquire);
-        if let Some(waiters) = request.granted.happen() {
-            self.settle(request);
-            request.stop_watching();
-            work.wakes.add(waiters);
-        }
-    }
-
-    /// The next request, from the cursor on, that conflicts with these resources, comes before the
-    /// ticket and is not released; with the cursor that stands on it.
+    /// The next request, from the cursor on, that a walk has to wait for, and the cursor that
+    /// stands on it. `None`: there is none, nor will there ever be.
     fn next_blocker<'g>(
         &'g self,
-        resources: &[Resource],
-        own: Option<&Arc<Request>>,
-        ticket: u64,
+        walk: &Walk<'_>,
         cursor: Cursor,
         guard: &'g Guard,
     ) -> Option<(Cursor, &'g Arc<Request>)> {
-        let Cursor { resource: first, span: mut from, mut after } = cursor;
-        for (index, resource) in resources.iter().enumerate().skip(first as usize) {
-            for number in from as usize..Span::count(resource) {
-                let (mode, ancestor) = Span::place(resource, number);
-                let section = self.section(mode);
-                if !section.may_have(ancestor, resource) {
-                    continue;
-                }
-                let span = Span {
-                    mode,
-                    path: ancestor.map_or_else(|| resource.path.clone(), |level| resource.path.prefix(level)),
-                    subtree: ancestor.is_none(),
-                };
-                let mut entry = match after.take() {
-                    Some(key) => section.list.seek(Bound::Excluded(&key), guard),
-                    // What was born after our ticket was drawn is later, and sorts before this.
-                    None => section.list.seek(Bound::Included(&Key::first(span.path.clone(), ticket)), guard),
-                };
-                while let Some(here) = entry.filter(|here| span.holds(here.key())) {
-                    let other = here.value();
-                    let is_own = own.is_some_and(|own| Arc::ptr_eq(own, other));
-                    if !is_own && other.order(&self.clock) < ticket && !other.released.has_happened() {
-                        let cursor = Cursor {
-                            resource: index as u32,
-                            span: number as u32,
-                            after: Some(here.key().clone()),
-                        };
-                        return Some((cursor, other));
+        let mut from = cursor;
+        let rest = walk
+            .resources
+            .iter()
+            .enumerate()
+            .skip(from.resource as usize);
+        for (index, resource) in rest {
+            for (table, mode) in resource
+                .mode
+                .meets()
+                .iter()
+                .enumerate()
+                .skip(from.table as usize)
+            {
+                let section = self.section(*mode);
+                let marks = Marks(section.marks.load(Ordering::Relaxed));
+                for number in from.span..marks.spans(&resource.path) {
+                    if !marks.may_have(&resource.path, number) {
+                        continue;
                     }
-                    entry = here.next();
+                    let span = Span::new(&resource.path, number);
+                    let bound = match &from.after {
+                        Some(key) => Bound::Excluded(key),
+                        // What was born after the ticket was drawn is later, and sorts before this.
+                        None => Bound::Included(&Key::first(&span, walk.ticket)),
+                    };
+                    let mut entry = section.list.seek(bound, guard);
+                    while let Some(here) = entry.filter(|here| span.holds(here.key())) {
+                        let other = here.value();
+                        if walk.waits_for(other, &self.clock) {
+                            let cursor = Cursor {
+                                resource: index as u32,
+                                table: table as u32,
+                                span: number,
+                                after: Some(here.key().clone()),
+                            };
+                            return Some((cursor, other));
+                        }
+                        entry = here.next();
+                    }
+                    from.after = None;
                 }
+                from.span = 0;
             }
-            from = 0;
+            from.table = 0;
         }
+        // Pairs with the removal of entries that the walk did not meet any more. The skiplist reads
+        // with consume ordering on some machines, which orders only what is reached through it;
+        // what the last holder wrote is elsewhere.
+        fence(Ordering::Acquire);
         None
     }
 
     /// Whether a request for these resources would be granted if it came now.
     pub(crate) fn is_free(&self, resources: &[Resource]) -> bool {
-        let guard = pin();
-        let now = self.clock.now();
-        self.next_blocker(resources, None, now, Cursor::START, &guard).is_none()
+        let walk = Walk {
+            resources,
+            ticket: self.clock.now(),
+            own: None,
+        };
+        self.next_blocker(&walk, Cursor::START, &pin()).is_none()
     }
 
     /// Refuses requests from now on.
@@ -274,12 +315,16 @@ impl Table {
     pub(crate) fn enter_last(&self) -> Arc<Request> {
         let everything = ResourceSet::One(Resource::write(Path::root()));
         let request = Arc::new(Request::with_ticket(everything, CLOSED, CLOSED));
-        self.serve(pin(), |work, guard| self.advance(&request, Cursor::START, work, guard));
+        let watch = Watch {
+            request: Arc::clone(&request),
+            cursor: Cursor::START,
+        };
+        self.serve(Some(Subscribers::one(watch)), pin());
         request
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let waiting = self.waiting.load(Ordering::Relaxed).max(0).unsigned_abs();
+        let waiting = self.waiting.load(Ordering::Relaxed);
         let resources = self.writes.list.len() + self.reads.list.len();
         let requests = resources.saturating_sub(self.beyond_first.load(Ordering::Relaxed));
         let clock = self.clock.now();
@@ -296,14 +341,18 @@ impl Table {
     ///
     /// A request is listed at the first of its resources. Each step pins anew: a listing may be
     /// read slowly.
-    pub(crate) fn next_listed(&self, place: &mut Option<(Mode, Option<Key>)>) -> Option<RequestInfo> {
+    pub(crate) fn next_listed(
+        &self,
+        place: &mut Option<(Mode, Option<Key>)>,
+    ) -> Option<RequestInfo> {
         let guard = pin();
         while let Some((mode, after)) = place {
             let bound = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
             let mut entry = self.section(*mode).list.seek(bound, &guard);
             while let Some(here) = entry {
                 let first = &here.value().resources[0];
-                if first.mode == *mode && first.path == here.key().path
+                if first.mode == *mode
+                    && first.path == here.key().path
                     && let Some(info) = info(here.value())
                 {
                     *after = Some(here.key().clone());
@@ -329,7 +378,11 @@ fn info(request: &Request) -> Option<RequestInfo> {
     Some(RequestInfo {
         token,
         resources: request.resources.to_vec(),
-        state: if acquired { RequestState::Acquired } else { RequestState::Waiting },
+        state: if acquired {
+            RequestState::Acquired
+        } else {
+            RequestState::Waiting
+        },
         waits_for: (!acquired && blocker != 0).then_some(blocker),
     })
 }
@@ -338,28 +391,24 @@ impl Section {
     fn new() -> Section {
         Section {
             list: List::new(),
-            depths: CachePadded::new(AtomicU64::new(0)),
+            marks: CachePadded::new(AtomicU64::new(0)),
         }
     }
 
-    fn insert<'a, 'g>(&'a self, resource: &Resource, request: &Arc<Request>, guard: &'g Guard) -> Inserted<'a, 'g, Key, Arc<Request>> {
+    fn insert<'a, 'g>(
+        &'a self,
+        resource: &Resource,
+        request: &Arc<Request>,
+        guard: &'g Guard,
+    ) -> Inserted<'a, 'g, Key, Arc<Request>> {
         // T4. Relaxed: the mark is published by the draw, as the entry is. That another has set it
         // is as good: once read as set, it reads as set for whoever draws later.
-        let mark = 1 << resource.path.depth().min(63);
-        if self.depths.load(Ordering::Relaxed) & mark == 0 {
-            self.depths.fetch_or(mark, Ordering::Relaxed);
+        let mark = Marks::of(resource.path.depth());
+        if self.marks.load(Ordering::Relaxed) & mark == 0 {
+            self.marks.fetch_or(mark, Ordering::Relaxed);
         }
-        self.list.insert(Key::of(resource, request), Arc::clone(request), guard)
-    }
-
-    /// Whether there can be entries at the ancestor of that depth or, for none, at the path or
-    /// below it.
-    fn may_have(&self, ancestor: Option<usize>, resource: &Resource) -> bool {
-        let depths = self.depths.load(Ordering::Relaxed);
-        match ancestor {
-            Some(level) => depths & (1 << level.min(63)) != 0,
-            None => depths >> resource.path.depth().min(63) != 0,
-        }
+        self.list
+            .insert(Key::of(resource, request), Arc::clone(request), guard)
     }
 }
 
@@ -373,7 +422,69 @@ impl Key {
     }
 
     /// Sorts before the keys of the path that were born at that time or earlier.
-    fn first(path: Path, birth: u64) -> Key {
-        Key { path, birth, identity: 0 }
+    fn first(span: &Span, birth: u64) -> Key {
+        Key {
+            path: span.path.clone(),
+            birth,
+            identity: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::Path;
+
+    fn enter(table: &Table, mode: Mode) -> Arc<Request> {
+        let path = Path::from(["a"]);
+        let resource = Resource { path, mode };
+        table.enter(ResourceSet::One(resource)).unwrap()
+    }
+
+    #[test]
+    fn withdrawn_requests_do_not_pile_up_behind_a_held_lock() {
+        let table = Table::new(1);
+        let holder = enter(&table, Mode::Write);
+        for _ in 0..10_000 {
+            table.leave(&enter(&table, Mode::Read));
+            assert!(holder.released.subscribers() < 40);
+        }
+        let waiting: Vec<_> = (0..10_000).map(|_| enter(&table, Mode::Read)).collect();
+        assert!(holder.released.subscribers() >= 10_000);
+        for request in &waiting {
+            table.leave(request);
+        }
+        assert!(
+            holder.released.subscribers() < 40,
+            "without anybody coming or going"
+        );
+        table.leave(&holder);
+    }
+
+    #[test]
+    fn a_long_queue_is_left_in_any_order() {
+        let table = Table::new(1);
+        let mut queue: Vec<_> = (0..50_000).map(|_| enter(&table, Mode::Write)).collect();
+        for request in queue.drain(..).rev() {
+            table.leave(&request);
+        }
+        assert_eq!(table.stats().resources, 0);
+    }
+
+    #[test]
+    fn a_parent_moves_along_its_children() {
+        let table = Table::new(1);
+        let child = |i: u32| Resource::write(["a".to_owned(), i.to_string()]);
+        let children: Vec<_> = (0..1000)
+            .map(|i| table.enter(ResourceSet::One(child(i))).unwrap())
+            .collect();
+        let parent = enter(&table, Mode::Write);
+        for child in &children {
+            assert!(!parent.granted.has_happened());
+            table.leave(child);
+        }
+        assert!(parent.granted.has_happened());
+        table.leave(&parent);
     }
 }

@@ -17,15 +17,21 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    pub(crate) fn wake(&self) {
-        self.waker.wake_by_ref();
+    fn is_live(&self) -> bool {
+        // Relaxed: only its own future clears it, and a waiter that is woken too often does no harm.
+        self.live.load(Ordering::Relaxed)
+    }
+
+    fn wake(&self) {
+        if self.is_live() {
+            self.waker.wake_by_ref();
+        }
     }
 }
 
 impl Subscriber for Arc<Waiter> {
     fn is_live(&self) -> bool {
-        // Relaxed: a hint for the purge; a waiter that is told too often does no harm.
-        self.live.load(Ordering::Relaxed)
+        Waiter::is_live(self)
     }
 }
 
@@ -153,7 +159,11 @@ pub(crate) fn block_on(event: &Event<Arc<Waiter>>, deadline: Option<Instant>) ->
     }
     let waker = Waker::from(std::sync::Arc::new(Unpark(thread::current())));
     let mut happened = pin!(Happened::new(event));
-    while happened.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+    while happened
+        .as_mut()
+        .poll(&mut Context::from_waker(&waker))
+        .is_pending()
+    {
         match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
             None => thread::park(),
             Some(left) if left.is_zero() => return false,

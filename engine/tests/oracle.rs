@@ -1,0 +1,132 @@
+//! Random histories against a naive sequential oracle, every state compared after every step.
+//!
+//! Properties:
+//! 1. a request is granted exactly when no earlier, conflicting request is outstanding;
+//! 2. `try_lock` succeeds exactly when `lock` would be granted at once;
+//! 3. tokens grow with the order of requests;
+//! 4. statistics and listing say the same as the handles, and whoever waits names an earlier,
+//!    conflicting, outstanding request as the reason;
+//! 5. at the end nothing is left.
+
+use locktopus_engine::{Lock, LockManager, Path, RequestState, Resource};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Lock(Vec<Resource>),
+    TryLock(Vec<Resource>),
+    /// Releases or withdraws one of the outstanding, by an index that is taken modulo their number.
+    End(usize),
+}
+
+fn resource() -> impl Strategy<Value = Resource> {
+    let segment = prop::sample::select(vec!["a", "b", "", "a/b"]);
+    let path = prop::collection::vec(segment, 0..4).prop_map(Path::from);
+    (path, any::<bool>()).prop_map(|(path, write)| {
+        if write {
+            Resource::write(path)
+        } else {
+            Resource::read(path)
+        }
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let set = || prop::collection::vec(resource(), 1..4);
+    prop_oneof![
+        4 => set().prop_map(Step::Lock),
+        1 => set().prop_map(Step::TryLock),
+        4 => any::<usize>().prop_map(Step::End),
+    ]
+}
+
+/// The outstanding requests in the order of their tokens: the whole truth.
+#[derive(Default)]
+struct Oracle(Vec<(Vec<Resource>, Lock)>);
+
+fn conflict(some: &[Resource], others: &[Resource]) -> bool {
+    some.iter()
+        .any(|one| others.iter().any(|other| one.conflicts_with(other)))
+}
+
+impl Oracle {
+    fn is_granted(&self, index: usize) -> bool {
+        let (earlier, rest) = self.0.split_at(index);
+        earlier.iter().all(|(set, _)| !conflict(set, &rest[0].0))
+    }
+
+    fn check(&self, locks: &LockManager) {
+        let mut listed: Vec<_> = locks.requests().collect();
+        listed.sort_by_key(|request| request.token);
+        assert_eq!(listed.len(), self.0.len());
+        let mut acquired = 0;
+        for (index, ((set, lock), info)) in self.0.iter().zip(&listed).enumerate() {
+            assert_eq!(lock.is_acquired(), self.is_granted(index));
+            assert_eq!(lock.token(), info.token);
+            assert_eq!(lock.resources(), info.resources);
+            acquired += usize::from(lock.is_acquired());
+            let blocker = info.waits_for.map(|token| {
+                self.0[..index]
+                    .iter()
+                    .find(|(_, other)| other.token() == token)
+            });
+            match (info.state, blocker) {
+                (RequestState::Acquired, None) => assert!(lock.is_acquired()),
+                (RequestState::Waiting, Some(Some((other, _)))) => {
+                    assert!(!lock.is_acquired() && conflict(other, set));
+                }
+                (state, _) => panic!("listed as {state:?}, waits for {:?}", info.waits_for),
+            }
+        }
+        let stats = locks.stats();
+        assert_eq!(
+            (stats.acquired, stats.waiting),
+            (acquired, self.0.len() - acquired)
+        );
+        let resources: usize = self.0.iter().map(|(_, lock)| lock.resources().len()).sum();
+        assert_eq!(stats.resources, resources);
+    }
+}
+
+fn run(steps: Vec<Step>) {
+    let locks = LockManager::new();
+    let mut oracle = Oracle::default();
+    for step in steps {
+        match step {
+            Step::Lock(set) => {
+                let lock = locks.lock(set.iter().cloned()).expect("open and not empty");
+                if let Some((_, last)) = oracle.0.last() {
+                    assert!(last.token() < lock.token());
+                }
+                oracle.0.push((set, lock));
+            }
+            Step::TryLock(set) => {
+                let free = oracle.0.iter().all(|(other, _)| !conflict(other, &set));
+                let tried = locks
+                    .try_lock(set.iter().cloned())
+                    .expect("open and not empty");
+                assert_eq!(tried.is_some(), free);
+                oracle.0.extend(tried.map(|lock| (set, lock)));
+            }
+            Step::End(_) if oracle.0.is_empty() => {}
+            Step::End(index) => {
+                let index = index % oracle.0.len();
+                oracle.0.remove(index).1.release();
+            }
+        }
+        oracle.check(&locks);
+    }
+    while let Some((_, lock)) = oracle.0.pop() {
+        lock.release();
+        oracle.check(&locks);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn engine_and_oracle_agree_after_every_step(steps in prop::collection::vec(step(), 0..60)) {
+        run(steps);
+    }
+}

@@ -1,0 +1,108 @@
+//! Properties of paths, for arbitrary segments:
+//! 1. segments and serialized form read back; so does what `Display` prints;
+//! 2. order and equality are those of the lists of segments;
+//! 3. `contains` is the prefix relation of the lists of segments.
+
+use locktopus_engine::{Path, Resource};
+use proptest::prelude::*;
+use std::borrow::Cow;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+/// Short segments of troublesome characters, so that pairs are often equal or nested.
+fn segments() -> impl Strategy<Value = Vec<String>> {
+    let tricky = prop::sample::select(vec![
+        "",
+        "a",
+        "b",
+        "ab",
+        "/",
+        "\\",
+        "\0",
+        "\u{1}",
+        "\u{2}",
+        "\0\u{1}",
+        "é",
+        "\u{10ffff}",
+        "a/b",
+        "\\e",
+        "\\u{41}",
+        "e",
+        "\n",
+        "a-segment-that-spills-out-of-the-place-inside",
+    ]);
+    let segment = prop_oneof![4 => tricky.prop_map(String::from), 1 => ".{0,12}"];
+    prop::collection::vec(segment, 0..5)
+}
+
+fn hash(path: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    hasher.finish()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_path_reads_back(segments in segments()) {
+        let path = Path::from(&segments);
+        let back: Vec<String> = path.segments().map(Cow::into_owned).collect();
+        prop_assert_eq!(&back, &segments);
+        prop_assert_eq!(path.depth(), segments.len());
+        prop_assert_eq!(path.is_root(), segments.is_empty());
+        let printed = path.to_string();
+        prop_assert!(!printed.chars().any(char::is_control));
+        prop_assert_eq!(printed.parse::<Path>(), Ok(path));
+    }
+
+    #[test]
+    fn order_and_prefixes_are_those_of_the_segments(some in segments(), others in segments()) {
+        let (path, other) = (Path::from(&some), Path::from(&others));
+        prop_assert_eq!(path.cmp(&other), some.cmp(&others));
+        prop_assert_eq!(path == other, some == others);
+        prop_assert_eq!(path.contains(&other), others.starts_with(&some));
+        prop_assert!(path != other || hash(&path) == hash(&other));
+        let joined = Path::from(some.iter().chain(&others));
+        prop_assert!(path.contains(&joined));
+    }
+
+    #[test]
+    fn any_text_is_a_path_or_a_clear_error(text in ".{0,20}") {
+        match text.parse::<Path>() {
+            Ok(path) => prop_assert_eq!(path.to_string().parse(), Ok(path)),
+            Err(error) => prop_assert!(error.to_string().contains("escape"), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn paths_print_as_people_write_them() {
+    let printed = |segments: &[&str]| Path::from(segments).to_string();
+    assert_eq!(printed(&[]), "");
+    assert_eq!(printed(&["user", "it", "42"]), "user/it/42");
+    assert_eq!(printed(&["a/b", "c\\d"]), r"a\/b/c\\d");
+    assert_eq!(printed(&[""]), r"\e");
+    assert_eq!(printed(&["", ""]), "/");
+    assert_eq!(printed(&["a\nb"]), r"a\u{a}b");
+    assert_eq!(format!("{:?}", Path::from(["a", "b"])), r#"["a", "b"]"#);
+}
+
+#[test]
+fn a_wrong_escape_is_located() {
+    for text in ["a\\", "a\\x", "\\u{}", "\\u{110000}", "a\\u41", "b\\u{41"] {
+        let error = text.parse::<Path>().unwrap_err().to_string();
+        let at = text.find('\\').unwrap();
+        assert!(error.contains(&format!("byte {at} ")), "{text}: {error}");
+    }
+}
+
+#[test]
+fn paths_come_from_any_iterator_of_strings() {
+    let path = Path::from(["a", "b"]);
+    assert_eq!(Path::from(vec![String::from("a"), String::from("b")]), path);
+    assert_eq!("a b".split(' ').collect::<Path>(), path);
+    assert_eq!(Resource::read("a.b".split('.')), Resource::read(path));
+    assert_eq!(Resource::write(Path::root()), Resource::write([""; 0]));
+    assert_eq!(Path::default(), Path::root());
+}
