@@ -1,84 +1,391 @@
-//! Prototype quick.
+//! What the engine costs, one line a case: `name value unit`, every figure a median.
+//!
+//! ```sh
+//! cargo bench -p locktopus-engine --bench limits            # everything, about three minutes
+//! cargo bench -p locktopus-engine --bench limits -- queue   # the cases whose names contain "queue"
+//! ```
+//!
+//! `floor` is a raw `SkipMap` insert + remove of one like key (same path type, same order, same
+//! size) among as many residents. Where a ratio is printed, the two sides were measured in turn,
+//! round by round, and the ratio is the median of the rounds' ratios: machines are noisy, and a
+//! ratio of neighbours in time holds where an absolute time does not.
+
 use crossbeam_skiplist::SkipMap;
-use locktopus_engine::*;
+use locktopus_engine::{Lock, LockManager, Path, Resource};
 use std::cmp::Reverse;
-use std::time::Instant;
-fn path(depth: usize, last: &str) -> Path {
-    let mut s: Vec<&str> = vec!["org", "eu", "t1", "user", "it"][..depth - 1].to_vec();
-    s.push(last);
-    Path::from(s)
-}
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+type Floor = SkipMap<(Path, Reverse<u64>, usize), u64>;
+
+/// Rounds of each measurement; odd, so that the median is a reading.
+const ROUNDS: usize = 15;
+const SIZES: [usize; 4] = [0, 1_000, 100_000, 1_000_000];
+
 fn main() {
-    for n in [0usize, 10, 30, 100, 300] {
-        for depth in [3] {
+    // `cargo bench` passes `--bench`; any other argument selects cases.
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
+    let cases: [(&str, fn()); 8] = [
+        // First, while the heap is fresh.
+        ("memory", memory),
+        ("path", path),
+        ("read", one_more_reader),
+        ("threads", threads),
+        ("queue", queue),
+        ("parent", parent),
+        ("resources", resources),
+        ("churn", churn),
+    ];
+    for (name, case) in cases {
+        if filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())) {
+            case();
+        }
+    }
+}
+
+fn print(name: &str, value: f64, unit: &str) {
+    let digits = if unit == "ratio" { 2 } else { 0 };
+    println!("{name} {value:.digits$} {unit}");
+}
+
+fn median(readings: impl IntoIterator<Item = f64>) -> f64 {
+    let mut readings: Vec<f64> = readings.into_iter().collect();
+    readings.sort_by(f64::total_cmp);
+    readings[readings.len() / 2]
+}
+
+/// Nanoseconds for each of `count` repetitions.
+fn time(count: usize, mut step: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    for _ in 0..count {
+        step();
+    }
+    start.elapsed().as_nanos() as f64 / count as f64
+}
+
+/// Measures two things in turn: the medians of both and of the ratio of the first to the second.
+fn in_turn(mut ours: impl FnMut() -> f64, mut base: impl FnMut() -> f64) -> (f64, f64, f64) {
+    let rounds: Vec<(f64, f64)> = (0..=ROUNDS).map(|_| (ours(), base())).skip(1).collect();
+    (
+        median(rounds.iter().map(|round| round.0)),
+        median(rounds.iter().map(|round| round.1)),
+        median(rounds.iter().map(|round| round.0 / round.1)),
+    )
+}
+
+/// A path of this depth that differs from others of the depth in the last segment.
+fn leaf(depth: usize, name: &str) -> Path {
+    let above = ["org", "eu", "team", "user", "it"];
+    above[..depth - 1].iter().copied().chain([name]).collect()
+}
+
+fn hold(locks: &LockManager, resource: Resource) -> Lock {
+    let lock = locks.lock([resource]).expect("open");
+    assert!(lock.is_acquired());
+    lock
+}
+
+fn queue_up(locks: &LockManager, resource: Resource) -> Lock {
+    let lock = locks.lock([resource]).expect("open");
+    assert!(!lock.is_acquired());
+    lock
+}
+
+fn hold_leaves(locks: &LockManager, depth: usize, count: usize) -> Vec<Lock> {
+    let resource = |i: usize| Resource::write(leaf(depth, &i.to_string()));
+    (0..count).map(|i| hold(locks, resource(i))).collect()
+}
+
+fn floor_of(depth: usize, count: usize) -> Floor {
+    let map = Floor::new();
+    for i in 0..count {
+        map.insert((leaf(depth, &i.to_string()), Reverse(i as u64), i), 0);
+    }
+    map
+}
+
+/// Insert + remove of one key.
+fn floor_round(map: &Floor, path: &Path, births: &mut u64) -> f64 {
+    time(20_000, || {
+        *births += 1;
+        let key = (path.clone(), Reverse(*births), 1);
+        black_box(map.insert(key.clone(), 0));
+        black_box(map.remove(&key));
+    })
+}
+
+fn lock_round(locks: &LockManager, resource: &Resource) -> f64 {
+    time(20_000, || drop(black_box(locks.lock([resource.clone()]))))
+}
+
+/// One path beside others held: lock + release, for write.
+fn path() {
+    for held in SIZES {
+        for depth in [1, 3, 6] {
             let locks = LockManager::new();
-            let map: SkipMap<(Path, Reverse<u64>, usize), u64> = SkipMap::new();
-            let lean: crossbeam_skiplist::base::SkipList<(Path, Reverse<u64>, usize), u64> =
-                crossbeam_skiplist::base::SkipList::new(
-                    crossbeam_epoch::default_collector().clone(),
-                );
-            let held: Vec<_> = (0..n)
-                .map(|i| {
-                    locks
-                        .lock([Resource::write(path(depth, &i.to_string()))])
-                        .unwrap()
-                })
-                .collect();
-            for i in 0..n {
-                map.insert((path(depth, &i.to_string()), Reverse(i as u64), i), 1);
-                let g = crossbeam_epoch::pin();
-                lean.insert((path(depth, &i.to_string()), Reverse(i as u64), i), 1, &g)
-                    .release(&g);
-            }
-            let p = path(depth, "42x");
-            let k = 20_000u32;
-            let (mut a, mut b, mut c, mut r) = (vec![], vec![], vec![], vec![]);
-            for round in 0..15 {
-                let t = Instant::now();
-                for _ in 0..k {
-                    drop(std::hint::black_box(
-                        locks.lock([Resource::write(p.clone())]).unwrap(),
-                    ));
-                }
-                let x = t.elapsed().as_nanos() as f64 / k as f64;
-                let t = Instant::now();
-                for i in 0..k {
-                    let key = (p.clone(), Reverse((i + round) as u64), 7);
-                    map.insert(key.clone(), 1);
-                    map.remove(&key);
-                }
-                let y = t.elapsed().as_nanos() as f64 / k as f64;
-                let t = Instant::now();
-                for i in 0..k {
-                    let key = (p.clone(), Reverse((i + round) as u64), 7);
-                    {
-                        let g = crossbeam_epoch::pin();
-                        lean.insert(key.clone(), 1, &g).release(&g);
-                    }
-                    {
-                        let g = crossbeam_epoch::pin();
-                        lean.remove(&key, &g).unwrap().release(&g);
-                    }
-                }
-                let z = t.elapsed().as_nanos() as f64 / k as f64;
-                a.push(x);
-                b.push(y);
-                c.push(z);
-                r.push(x / y);
-            }
-            let m = |v: &mut Vec<f64>| {
-                v.sort_by(f64::total_cmp);
-                v[v.len() / 2]
-            };
-            println!(
-                "n {n} depth {depth}: ours {:.0} floor {:.0} lean {:.0} ratio {:.2} to lean {:.2}",
-                m(&mut a),
-                m(&mut b),
-                m(&mut c),
-                m(&mut r),
-                m(&mut a) / m(&mut c)
+            let map = floor_of(depth, held);
+            let others = hold_leaves(&locks, depth, held);
+            let path = leaf(depth, "42x");
+            let resource = Resource::write(path.clone());
+            let mut births = held as u64;
+            let (ours, floor, ratio) = in_turn(
+                || lock_round(&locks, &resource),
+                || floor_round(&map, &path, &mut births),
             );
-            drop(held);
+            let name = format!("path_depth_{depth}_beside_{held}");
+            print(&name, ours, "ns");
+            print(&format!("{name}_floor"), floor, "ns");
+            print(&format!("{name}_to_floor"), ratio, "ratio");
+            drop(others);
+        }
+    }
+    // Every ancestor's depth is in use, so each of them is looked up.
+    for held in [1_000, 100_000] {
+        let locks = LockManager::new();
+        let map = floor_of(6, held);
+        let others = hold_leaves(&locks, 6, held);
+        let above: Vec<Lock> = (1..6).map(|depth| hold(&locks, Resource::read(leaf(depth, "other")))).collect();
+        let path = leaf(6, "42x");
+        let resource = Resource::write(path.clone());
+        let mut births = held as u64;
+        let (ours, _, ratio) = in_turn(
+            || lock_round(&locks, &resource),
+            || floor_round(&map, &path, &mut births),
+        );
+        let name = format!("path_depth_6_all_depths_in_use_beside_{held}");
+        print(&name, ours, "ns");
+        print(&format!("{name}_to_floor"), ratio, "ratio");
+        drop((others, above));
+    }
+    let segments = ["user", "it", "42"];
+    let ns = median((0..ROUNDS).map(|_| time(100_000, || drop(black_box(Path::from(black_box(segments)))))));
+    print("path_from_three_segments", ns, "ns");
+}
+
+/// One more reader beside those who share the path, and a read in a table of other reads.
+fn one_more_reader() {
+    let mut of_ten = 0.0;
+    for readers in [10, 1_000, 100_000] {
+        let locks = LockManager::new();
+        let map = floor_of(3, readers);
+        let path = leaf(3, "42x");
+        let resource = Resource::read(path.clone());
+        let others: Vec<Lock> = (0..readers).map(|_| hold(&locks, resource.clone())).collect();
+        let mut births = readers as u64;
+        let (ours, floor, ratio) = in_turn(
+            || lock_round(&locks, &resource),
+            || floor_round(&map, &path, &mut births),
+        );
+        let name = format!("reader_beside_{readers}_readers");
+        print(&name, ours, "ns");
+        print(&format!("{name}_floor"), floor, "ns");
+        print(&format!("{name}_to_floor"), ratio, "ratio");
+        if readers == 10 {
+            of_ten = ours;
+        } else {
+            print(&format!("{name}_to_10"), ours / of_ten, "ratio");
+        }
+        drop(others);
+    }
+    let locks = LockManager::new();
+    let resource = |i: usize| Resource::read(leaf(3, &i.to_string()));
+    let others: Vec<Lock> = (0..100_000).map(|i| hold(&locks, resource(i))).collect();
+    let root = Resource::read(Path::root());
+    let ns = median((0..ROUNDS).map(|_| lock_round(&locks, &root)));
+    print("root_reader_above_100000_readers", ns, "ns");
+    drop(others);
+}
+
+/// Lock + release on disjoint paths: two threads' throughput over one thread's.
+fn threads() {
+    const SPAN: Duration = Duration::from_millis(100);
+    for held in [0, 1_000, 100_000] {
+        let locks = LockManager::new();
+        let others = hold_leaves(&locks, 3, held);
+        let throughput = |count: usize| -> f64 {
+            let barrier = Barrier::new(count);
+            let each = |i: usize| {
+                let (locks, resource) = (locks.clone(), Resource::write(leaf(3, &format!("{}x", i * 5 + 1))));
+                let barrier = &barrier;
+                move || {
+                    barrier.wait();
+                    let (start, mut done) = (Instant::now(), 0);
+                    while start.elapsed() < SPAN {
+                        for _ in 0..100 {
+                            drop(black_box(locks.lock([resource.clone()])));
+                        }
+                        done += 100;
+                    }
+                    f64::from(done) / start.elapsed().as_secs_f64()
+                }
+            };
+            thread::scope(|scope| {
+                let all: Vec<_> = (0..count).map(|i| scope.spawn(each(i))).collect();
+                all.into_iter().map(|one| one.join().expect("no panic")).sum()
+            })
+        };
+        let (two, one, ratio) = in_turn(|| throughput(2), || throughput(1));
+        print(&format!("threads_1_beside_{held}"), one, "per_second");
+        print(&format!("threads_2_beside_{held}"), two, "per_second");
+        print(&format!("threads_2_to_1_beside_{held}"), ratio, "ratio");
+        drop(others);
+    }
+}
+
+/// Joining (and leaving again) at the end of a queue of writers, and handing over at its head.
+fn queue() {
+    let resource = Resource::write(leaf(3, "42"));
+    let locks_with = |length: usize| {
+        let locks = LockManager::new();
+        let mut queue = vec![hold(&locks, resource.clone())];
+        queue.extend((1..length).map(|_| queue_up(&locks, resource.clone())));
+        (locks, queue)
+    };
+    let join = |locks: &LockManager| time(5_000, || drop(black_box(locks.lock([resource.clone()]))));
+    let (ten, queue_of_ten) = locks_with(10);
+    for length in [10, 1_000, 100_000] {
+        let (locks, queue) = locks_with(length);
+        let (ours, _, ratio) = in_turn(|| join(&locks), || join(&ten));
+        print(&format!("queue_join_and_leave_{length}"), ours, "ns");
+        print(&format!("queue_join_and_leave_{length}_to_10"), ratio, "ratio");
+        drop(queue);
+    }
+    drop(queue_of_ten);
+    for length in [10, 1_000, 100_000] {
+        // Join for good, then release from the head until the queue is empty.
+        let repeats = 20_000_usize.div_ceil(length);
+        let rounds: Vec<(f64, f64)> = (0..5)
+            .map(|_| {
+                let (mut join, mut hand_over) = (Duration::ZERO, Duration::ZERO);
+                for _ in 0..repeats {
+                    let start = Instant::now();
+                    let (_locks, queue) = locks_with(length);
+                    join += start.elapsed();
+                    let start = Instant::now();
+                    queue.into_iter().for_each(Lock::release);
+                    hand_over += start.elapsed();
+                }
+                let each = |total: Duration| total.as_nanos() as f64 / (repeats * length) as f64;
+                (each(join), each(hand_over))
+            })
+            .collect();
+        print(&format!("queue_build_{length}"), median(rounds.iter().map(|r| r.0)), "ns");
+        print(&format!("queue_hand_over_{length}"), median(rounds.iter().map(|r| r.1)), "ns");
+    }
+    for readers in [1_000, 100_000] {
+        let ns = median((0..5).map(|_| {
+            let locks = LockManager::new();
+            let writer = hold(&locks, resource.clone());
+            let read = Resource::read(resource.path.clone());
+            let waiting: Vec<Lock> = (0..readers).map(|_| queue_up(&locks, read.clone())).collect();
+            let start = Instant::now();
+            writer.release();
+            let ns = start.elapsed().as_nanos() as f64 / f64::from(readers);
+            assert!(waiting.iter().all(Lock::is_acquired));
+            ns
+        }));
+        print(&format!("queue_grant_each_of_{readers}_readers"), ns, "ns");
+    }
+}
+
+/// A write on the parent of held children: joining, and each child's release while it waits.
+fn parent() {
+    for children in [100, 10_000, 100_000] {
+        let above = Resource::write(leaf(2, "it"));
+        let child = |i: usize| Resource::write(["org", "it", &i.to_string()]);
+        let rounds: Vec<(f64, f64)> = (0..5)
+            .map(|_| {
+                let locks = LockManager::new();
+                let held: Vec<Lock> = (0..children).map(|i| hold(&locks, child(i))).collect();
+                let start = Instant::now();
+                let waiting = queue_up(&locks, above.clone());
+                let join = start.elapsed().as_nanos() as f64;
+                let start = Instant::now();
+                held.into_iter().for_each(Lock::release);
+                let drain = start.elapsed().as_nanos() as f64 / children as f64;
+                assert!(waiting.is_acquired());
+                (join, drain)
+            })
+            .collect();
+        print(&format!("parent_joins_above_{children}"), median(rounds.iter().map(|r| r.0)), "ns");
+        print(&format!("parent_drains_each_of_{children}"), median(rounds.iter().map(|r| r.1)), "ns");
+    }
+}
+
+/// Several resources in one request, against as many requests of one.
+fn resources() {
+    for count in [4, 16] {
+        let locks = LockManager::new();
+        let others = hold_leaves(&locks, 3, 1_000);
+        let set: Vec<Resource> = (0..count).map(|i| Resource::write(leaf(3, &format!("{i}x")))).collect();
+        let (ours, _, ratio) = in_turn(
+            || time(5_000, || drop(black_box(locks.lock(set.iter().cloned())))),
+            || {
+                time(5_000, || {
+                    for resource in &set {
+                        drop(black_box(locks.lock([resource.clone()])));
+                    }
+                })
+            },
+        );
+        print(&format!("resources_{count}_in_one_request"), ours, "ns");
+        print(&format!("resources_{count}_to_{count}_requests"), ratio, "ratio");
+        drop(others);
+    }
+}
+
+/// Resident memory of the process, in bytes; `None` where the system does not tell.
+fn resident() -> Option<f64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: f64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * 4096.0)
+}
+
+/// What outstanding requests of one short path take, the allocator's overhead included and the
+/// 16 bytes of each handle too.
+fn memory() {
+    const COUNT: usize = 500_000;
+    let measured = |name: &str, requests: &mut dyn FnMut() -> Vec<Lock>| {
+        let Some(before) = resident() else {
+            return println!("# {name}: this system does not tell the resident memory");
+        };
+        let outstanding = requests();
+        let after = resident().unwrap_or(before);
+        print(name, (after - before) / COUNT as f64, "bytes");
+        drop(outstanding);
+    };
+    let locks = LockManager::new();
+    measured("memory_held", &mut || hold_leaves(&locks, 3, COUNT));
+    // What is reclaimed goes back to the allocator, so the next case is measured in a new process.
+    if std::env::var_os("LIMITS_MEMORY_WAITING").is_some() {
+        return;
+    }
+    let path = leaf(3, "42");
+    let waiting = || {
+        let _held = hold(&locks, Resource::write(path.clone()));
+        measured("memory_waiting", &mut || {
+            (0..COUNT).map(|_| queue_up(&locks, Resource::write(path.clone()))).collect()
+        });
+    };
+    waiting();
+}
+
+/// Memory after many lock/withdraw rounds behind a lock that stays held.
+fn churn() {
+    let locks = LockManager::new();
+    let path = leaf(3, "42");
+    let _held = hold(&locks, Resource::write(path.clone()));
+    let mut rounds = 0_u64;
+    for until in [10_000, 10_000_000] {
+        while rounds < until {
+            drop(black_box(locks.lock([Resource::read(path.clone())])));
+            rounds += 1;
+        }
+        match resident() {
+            Some(bytes) => print(&format!("churn_resident_after_{until}_withdrawals"), bytes / 1024.0, "KiB"),
+            None => println!("# churn: this system does not tell the resident memory"),
         }
     }
 }
