@@ -1,7 +1,7 @@
 //! What the engine costs, one line a case: `name value unit`, every figure a median.
 //!
 //! ```sh
-//! cargo bench -p locktopus-engine --bench limits            # everything, about three minutes
+//! cargo bench -p locktopus-engine --bench limits            # everything, about a minute
 //! cargo bench -p locktopus-engine --bench limits -- queue   # the cases whose names contain "queue"
 //! ```
 //!
@@ -14,6 +14,7 @@ use crossbeam_skiplist::SkipMap;
 use locktopus_engine::{Lock, LockManager, Path, Resource};
 use std::cmp::Reverse;
 use std::hint::black_box;
+use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,11 +25,16 @@ type Floor = SkipMap<(Path, Reverse<u64>, usize), u64>;
 const ROUNDS: usize = 15;
 const SIZES: [usize; 4] = [0, 1_000, 100_000, 1_000_000];
 
+/// Names the case that a process of its own is to measure.
+const MEMORY_CASE: &str = "LIMITS_MEMORY_CASE";
+
 fn main() {
+    if let Ok(case) = std::env::var(MEMORY_CASE) {
+        return memory_of(&case);
+    }
     // `cargo bench` passes `--bench`; any other argument selects cases.
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
     let cases: [(&str, fn()); 8] = [
-        // First, while the heap is fresh.
         ("memory", memory),
         ("path", path),
         ("read", one_more_reader),
@@ -39,7 +45,10 @@ fn main() {
         ("churn", churn),
     ];
     for (name, case) in cases {
-        if filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())) {
+        if filter
+            .as_ref()
+            .is_none_or(|filter| name.contains(filter.as_str()))
+        {
             case();
         }
     }
@@ -146,7 +155,9 @@ fn path() {
         let locks = LockManager::new();
         let map = floor_of(6, held);
         let others = hold_leaves(&locks, 6, held);
-        let above: Vec<Lock> = (1..6).map(|depth| hold(&locks, Resource::read(leaf(depth, "other")))).collect();
+        let above: Vec<Lock> = (1..6)
+            .map(|depth| hold(&locks, Resource::read(leaf(depth, "other"))))
+            .collect();
         let path = leaf(6, "42x");
         let resource = Resource::write(path.clone());
         let mut births = held as u64;
@@ -160,7 +171,9 @@ fn path() {
         drop((others, above));
     }
     let segments = ["user", "it", "42"];
-    let ns = median((0..ROUNDS).map(|_| time(100_000, || drop(black_box(Path::from(black_box(segments)))))));
+    let ns = median(
+        (0..ROUNDS).map(|_| time(100_000, || drop(black_box(Path::from(black_box(segments)))))),
+    );
     print("path_from_three_segments", ns, "ns");
 }
 
@@ -172,7 +185,9 @@ fn one_more_reader() {
         let map = floor_of(3, readers);
         let path = leaf(3, "42x");
         let resource = Resource::read(path.clone());
-        let others: Vec<Lock> = (0..readers).map(|_| hold(&locks, resource.clone())).collect();
+        let others: Vec<Lock> = (0..readers)
+            .map(|_| hold(&locks, resource.clone()))
+            .collect();
         let mut births = readers as u64;
         let (ours, floor, ratio) = in_turn(
             || lock_round(&locks, &resource),
@@ -198,39 +213,64 @@ fn one_more_reader() {
     drop(others);
 }
 
-/// Lock + release on disjoint paths: two threads' throughput over one thread's.
-fn threads() {
+/// Operations a second that `count` threads reach together, each with a step of its own.
+fn throughput<S: FnMut() + Send>(count: usize, step_of: impl Fn(usize) -> S) -> f64 {
     const SPAN: Duration = Duration::from_millis(100);
+    let barrier = Barrier::new(count);
+    let run = |mut step: S| {
+        barrier.wait();
+        let (start, mut done) = (Instant::now(), 0);
+        while start.elapsed() < SPAN {
+            (0..100).for_each(|_| step());
+            done += 100;
+        }
+        f64::from(done) / start.elapsed().as_secs_f64()
+    };
+    thread::scope(|scope| {
+        let run = &run;
+        let threads: Vec<_> = (0..count)
+            .map(step_of)
+            .map(|step| scope.spawn(move || run(step)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|one| one.join().expect("no panic"))
+            .sum()
+    })
+}
+
+/// Lock + release on disjoint paths: two threads' throughput over one thread's; and the same of
+/// the floor, which shares the skiplist and the reclamation of memory but no clock.
+fn threads() {
     for held in [0, 1_000, 100_000] {
+        let path = |i: usize| leaf(3, &format!("{}x", i * 5 + 1));
         let locks = LockManager::new();
         let others = hold_leaves(&locks, 3, held);
-        let throughput = |count: usize| -> f64 {
-            let barrier = Barrier::new(count);
-            let each = |i: usize| {
-                let (locks, resource) = (locks.clone(), Resource::write(leaf(3, &format!("{}x", i * 5 + 1))));
-                let barrier = &barrier;
-                move || {
-                    barrier.wait();
-                    let (start, mut done) = (Instant::now(), 0);
-                    while start.elapsed() < SPAN {
-                        for _ in 0..100 {
-                            drop(black_box(locks.lock([resource.clone()])));
-                        }
-                        done += 100;
-                    }
-                    f64::from(done) / start.elapsed().as_secs_f64()
-                }
-            };
-            thread::scope(|scope| {
-                let all: Vec<_> = (0..count).map(|i| scope.spawn(each(i))).collect();
-                all.into_iter().map(|one| one.join().expect("no panic")).sum()
-            })
+        let lock = |i: usize| {
+            let (locks, resource) = (locks.clone(), Resource::write(path(i)));
+            move || drop(black_box(locks.lock([resource.clone()])))
         };
-        let (two, one, ratio) = in_turn(|| throughput(2), || throughput(1));
+        let (two, one, ratio) = in_turn(|| throughput(2, lock), || throughput(1, lock));
         print(&format!("threads_1_beside_{held}"), one, "per_second");
         print(&format!("threads_2_beside_{held}"), two, "per_second");
         print(&format!("threads_2_to_1_beside_{held}"), ratio, "ratio");
         drop(others);
+        let map = floor_of(3, held);
+        let insert = |i: usize| {
+            let (map, path, mut births) = (&map, path(i), 0);
+            move || {
+                births += 1;
+                let key = (path.clone(), Reverse(births), 1);
+                black_box(map.insert(key.clone(), 0));
+                black_box(map.remove(&key));
+            }
+        };
+        let (_, _, ratio) = in_turn(|| throughput(2, insert), || throughput(1, insert));
+        print(
+            &format!("threads_2_to_1_beside_{held}_of_the_floor"),
+            ratio,
+            "ratio",
+        );
     }
 }
 
@@ -243,13 +283,18 @@ fn queue() {
         queue.extend((1..length).map(|_| queue_up(&locks, resource.clone())));
         (locks, queue)
     };
-    let join = |locks: &LockManager| time(5_000, || drop(black_box(locks.lock([resource.clone()]))));
+    let join =
+        |locks: &LockManager| time(5_000, || drop(black_box(locks.lock([resource.clone()]))));
     let (ten, queue_of_ten) = locks_with(10);
     for length in [10, 1_000, 100_000] {
         let (locks, queue) = locks_with(length);
         let (ours, _, ratio) = in_turn(|| join(&locks), || join(&ten));
         print(&format!("queue_join_and_leave_{length}"), ours, "ns");
-        print(&format!("queue_join_and_leave_{length}_to_10"), ratio, "ratio");
+        print(
+            &format!("queue_join_and_leave_{length}_to_10"),
+            ratio,
+            "ratio",
+        );
         drop(queue);
     }
     drop(queue_of_ten);
@@ -271,15 +316,25 @@ fn queue() {
                 (each(join), each(hand_over))
             })
             .collect();
-        print(&format!("queue_build_{length}"), median(rounds.iter().map(|r| r.0)), "ns");
-        print(&format!("queue_hand_over_{length}"), median(rounds.iter().map(|r| r.1)), "ns");
+        print(
+            &format!("queue_build_{length}"),
+            median(rounds.iter().map(|r| r.0)),
+            "ns",
+        );
+        print(
+            &format!("queue_hand_over_{length}"),
+            median(rounds.iter().map(|r| r.1)),
+            "ns",
+        );
     }
     for readers in [1_000, 100_000] {
         let ns = median((0..5).map(|_| {
             let locks = LockManager::new();
             let writer = hold(&locks, resource.clone());
             let read = Resource::read(resource.path.clone());
-            let waiting: Vec<Lock> = (0..readers).map(|_| queue_up(&locks, read.clone())).collect();
+            let waiting: Vec<Lock> = (0..readers)
+                .map(|_| queue_up(&locks, read.clone()))
+                .collect();
             let start = Instant::now();
             writer.release();
             let ns = start.elapsed().as_nanos() as f64 / f64::from(readers);
@@ -309,8 +364,16 @@ fn parent() {
                 (join, drain)
             })
             .collect();
-        print(&format!("parent_joins_above_{children}"), median(rounds.iter().map(|r| r.0)), "ns");
-        print(&format!("parent_drains_each_of_{children}"), median(rounds.iter().map(|r| r.1)), "ns");
+        print(
+            &format!("parent_joins_above_{children}"),
+            median(rounds.iter().map(|r| r.0)),
+            "ns",
+        );
+        print(
+            &format!("parent_drains_each_of_{children}"),
+            median(rounds.iter().map(|r| r.1)),
+            "ns",
+        );
     }
 }
 
@@ -319,7 +382,9 @@ fn resources() {
     for count in [4, 16] {
         let locks = LockManager::new();
         let others = hold_leaves(&locks, 3, 1_000);
-        let set: Vec<Resource> = (0..count).map(|i| Resource::write(leaf(3, &format!("{i}x")))).collect();
+        let set: Vec<Resource> = (0..count)
+            .map(|i| Resource::write(leaf(3, &format!("{i}x"))))
+            .collect();
         let (ours, _, ratio) = in_turn(
             || time(5_000, || drop(black_box(locks.lock(set.iter().cloned())))),
             || {
@@ -331,7 +396,11 @@ fn resources() {
             },
         );
         print(&format!("resources_{count}_in_one_request"), ours, "ns");
-        print(&format!("resources_{count}_to_{count}_requests"), ratio, "ratio");
+        print(
+            &format!("resources_{count}_to_{count}_requests"),
+            ratio,
+            "ratio",
+        );
         drop(others);
     }
 }
@@ -343,33 +412,32 @@ fn resident() -> Option<f64> {
     Some(pages * 4096.0)
 }
 
-/// What outstanding requests of one short path take, the allocator's overhead included and the
-/// 16 bytes of each handle too.
+/// What outstanding requests of one short path take, the allocator's overhead and the 16 bytes of
+/// each handle included. Each in a process of its own, with a fresh heap.
 fn memory() {
-    const COUNT: usize = 500_000;
-    let measured = |name: &str, requests: &mut dyn FnMut() -> Vec<Lock>| {
-        let Some(before) = resident() else {
-            return println!("# {name}: this system does not tell the resident memory");
-        };
-        let outstanding = requests();
-        let after = resident().unwrap_or(before);
-        print(name, (after - before) / COUNT as f64, "bytes");
-        drop(outstanding);
-    };
-    let locks = LockManager::new();
-    measured("memory_held", &mut || hold_leaves(&locks, 3, COUNT));
-    // What is reclaimed goes back to the allocator, so the next case is measured in a new process.
-    if std::env::var_os("LIMITS_MEMORY_WAITING").is_some() {
-        return;
+    for case in ["memory_held", "memory_waiting"] {
+        let this = std::env::current_exe().expect("the path of this program");
+        let status = Command::new(this).env(MEMORY_CASE, case).status();
+        assert!(status.expect("started").success());
     }
-    let path = leaf(3, "42");
-    let waiting = || {
-        let _held = hold(&locks, Resource::write(path.clone()));
-        measured("memory_waiting", &mut || {
-            (0..COUNT).map(|_| queue_up(&locks, Resource::write(path.clone()))).collect()
-        });
-    };
-    waiting();
+}
+
+fn memory_of(case: &str) {
+    const COUNT: usize = 500_000;
+    let locks = LockManager::new();
+    let resource = Resource::write(leaf(3, "42"));
+    let _first = hold(&locks, resource.clone());
+    let mut requests = Vec::with_capacity(COUNT);
+    let before = resident();
+    if case == "memory_held" {
+        requests.extend(hold_leaves(&locks, 2, COUNT));
+    } else {
+        requests.extend((0..COUNT).map(|_| queue_up(&locks, resource.clone())));
+    }
+    match (before, resident()) {
+        (Some(before), Some(after)) => print(case, (after - before) / COUNT as f64, "bytes"),
+        _ => println!("# {case}: this system does not tell the resident memory"),
+    }
 }
 
 /// Memory after many lock/withdraw rounds behind a lock that stays held.
@@ -384,7 +452,11 @@ fn churn() {
             rounds += 1;
         }
         match resident() {
-            Some(bytes) => print(&format!("churn_resident_after_{until}_withdrawals"), bytes / 1024.0, "KiB"),
+            Some(bytes) => print(
+                &format!("churn_resident_after_{until}_withdrawals"),
+                bytes / 1024.0,
+                "KiB",
+            ),
             None => println!("# churn: this system does not tell the resident memory"),
         }
     }
