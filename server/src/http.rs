@@ -1,0 +1,195 @@
+//! The routes: the upgrade of `/v1`, the status page, statistics.
+
+use crate::Server;
+use crate::connection::{Connection, websocket_config};
+use crate::namespaces::Namespace;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, UPGRADE};
+use hyper::{Method, Request, Response, StatusCode};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+const NAMESPACE: &str = "namespace";
+const ABANDON_TIMEOUT: &str = "abandon-timeout-ms";
+
+type Answer = Response<Full<Bytes>>;
+
+/// Answers one request.
+pub(crate) fn respond(
+    server: &Arc<Server>,
+    address: SocketAddr,
+    request: Request<Incoming>,
+) -> Answer {
+    let get = matches!(*request.method(), Method::GET | Method::HEAD);
+    match request.uri().path() {
+        "/" | "/v1" | "/stats_v1" | "/stats" if !get => {
+            let mut answer = sentence(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method not allowed; allowed is GET",
+            );
+            answer
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            answer
+        }
+        "/" => plain(StatusCode::OK, status_page(server)),
+        "/v1" => upgrade(server, address, request).unwrap_or_else(|refusal| refusal),
+        "/stats_v1" | "/stats" => statistics(server, &request).unwrap_or_else(|refusal| refusal),
+        _ => sentence(
+            StatusCode::NOT_FOUND,
+            "not found; there are /, /v1 and /stats_v1",
+        ),
+    }
+}
+
+fn upgrade(
+    server: &Arc<Server>,
+    address: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Result<Answer, Answer> {
+    let namespace = namespace_of(&request)?;
+    let abandon_timeout = match parameter(&request, ABANDON_TIMEOUT) {
+        None => server.config.default_abandon_timeout,
+        Some(text) => Duration::from_millis(text.parse().map_err(|_| {
+            sentence(
+                StatusCode::BAD_REQUEST,
+                "URL parameter 'abandon-timeout-ms' must be a whole number of milliseconds, 0 or more",
+            )
+        })?),
+    };
+    if !hyper_tungstenite::is_upgrade_request(&request) {
+        let mut answer = sentence(
+            StatusCode::UPGRADE_REQUIRED,
+            "this is a WebSocket endpoint; an upgrade is required",
+        );
+        answer
+            .headers_mut()
+            .insert(UPGRADE, HeaderValue::from_static("websocket"));
+        return Err(answer);
+    }
+    let (answer, websocket) = hyper_tungstenite::upgrade(&mut request, Some(websocket_config()))
+        .map_err(|error| {
+            sentence(
+                StatusCode::BAD_REQUEST,
+                &format!("bad WebSocket handshake: {error}"),
+            )
+        })?;
+    // Before the answer: whoever has seen it finds the namespace.
+    let member = server.namespaces.join(&namespace).ok_or_else(|| {
+        sentence(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server is shutting down",
+        )
+    })?;
+    let connection = Connection {
+        server: Arc::clone(server),
+        id: server.last_connection.fetch_add(1, Ordering::Relaxed) + 1,
+        address,
+        member,
+        abandon_timeout,
+    };
+    server.tasks.spawn(connection.serve(websocket));
+    Ok(answer)
+}
+
+fn statistics(server: &Server, request: &Request<Incoming>) -> Result<Answer, Answer> {
+    let name = namespace_of(request)?;
+    let namespace = server.namespaces.get(&name).ok_or_else(|| {
+        sentence(
+            StatusCode::NOT_FOUND,
+            "namespace not found; it exists while clients are connected to it or hold locks in it",
+        )
+    })?;
+    let stats = namespace.locks.stats();
+    let body = serde_json::json!({
+        "namespace": name,
+        "connections": namespace.connections.load(Ordering::Relaxed),
+        "acquired": stats.acquired,
+        "waiting": stats.waiting,
+        "resources": stats.resources,
+        "last_token": stats.last_token.to_string(),
+    });
+    let mut answer = Response::new(Full::from(body.to_string()));
+    set_content(&mut answer, "application/json");
+    Ok(answer)
+}
+
+fn status_page(server: &Server) -> String {
+    let config = &server.config;
+    let interval = config
+        .stats_interval
+        .map_or(0, |interval| interval.as_secs());
+    let mut page = format!(
+        "Locktopus {}\n\nlistening on             {}\ndefault abandon timeout  {} ms\n\
+         log clients              {}\nlog locks                {}\nstatistics interval      {} s\n",
+        env!("CARGO_PKG_VERSION"),
+        server.address,
+        config.default_abandon_timeout.as_millis(),
+        config.log_clients,
+        config.log_locks,
+        interval,
+    );
+    let namespaces = server.namespaces.list();
+    let _ = writeln!(page, "namespaces               {}", namespaces.len());
+    for namespace in namespaces {
+        let _ = write!(page, "\n{}", summary(&namespace));
+    }
+    if !page.ends_with('\n') {
+        page.push('\n');
+    }
+    page
+}
+
+/// One line on a namespace.
+pub(crate) fn summary(namespace: &Namespace) -> String {
+    let stats = namespace.locks.stats();
+    format!(
+        "namespace {:?}: {} connections, {} locks acquired, {} waiting, {} resources, last token {}",
+        namespace.name,
+        namespace.connections.load(Ordering::Relaxed),
+        stats.acquired,
+        stats.waiting,
+        stats.resources,
+        stats.last_token,
+    )
+}
+
+fn namespace_of(request: &Request<Incoming>) -> Result<String, Answer> {
+    parameter(request, NAMESPACE)
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| {
+            sentence(
+                StatusCode::BAD_REQUEST,
+                "URL parameter 'namespace' is required and must not be empty",
+            )
+        })
+}
+
+/// The first parameter of this name in the query, decoded.
+fn parameter(request: &Request<Incoming>, name: &str) -> Option<String> {
+    let query = request.uri().query()?;
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
+}
+
+fn sentence(status: StatusCode, text: &str) -> Answer {
+    plain(status, format!("{text}\n"))
+}
+
+fn plain(status: StatusCode, text: String) -> Answer {
+    let mut answer = Response::new(Full::from(text));
+    *answer.status_mut() = status;
+    set_content(&mut answer, "text/plain; charset=utf-8");
+    answer
+}
+
+fn set_content(answer: &mut Answer, kind: &'static str) {
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}

@@ -1,0 +1,111 @@
+//! `locktopus-server`: parses, runs, and tells the exit status.
+
+use locktopus_server::{Command, Config, parse, run};
+use std::env;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info};
+
+/// Exit status for a bad flag or variable.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args_os()
+        .skip(1)
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
+    let config = match parse(&args, |name| {
+        env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    }) {
+        Ok(Command::Run(config)) => config,
+        Ok(Command::Print(text)) => {
+            // Nobody reads on: nothing to be done about that.
+            let _ = io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("locktopus-server: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_target(false)
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(serve(config));
+    // Abandoned locks may still sleep: nobody waits for them any more.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config) -> io::Result<()> {
+    let mut signals = Signals::new()?;
+    let place = (config.host.as_str(), config.port);
+    let listener = TcpListener::bind(place).await.map_err(|error| {
+        let problem = format!("cannot listen on {}:{}: {error}", config.host, config.port);
+        io::Error::new(error.kind(), problem)
+    })?;
+    let mut stdout = io::stdout();
+    // Scripts that start us read this line; that nobody does is not our problem.
+    let _ =
+        writeln!(stdout, "listening on {}", listener.local_addr()?).and_then(|()| stdout.flush());
+
+    let (first, after_first) = tokio::sync::oneshot::channel();
+    let shutdown = async {
+        // An error means that this function is gone, and the server with it.
+        let _ = after_first.await;
+    };
+    let mut server = std::pin::pin!(run(listener, config, shutdown));
+    tokio::select! {
+        done = &mut server => return done,
+        name = signals.next() => info!("got {name}"),
+    }
+    let _ = first.send(());
+    tokio::select! {
+        done = &mut server => done,
+        name = signals.next() => {
+            info!("got {name} again: locks are given up");
+            Ok(())
+        }
+    }
+}
+
+/// The signals that end the server.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The v1 protocol of one connection as a pure state machine: no socket, no clock, no engine.
+//!
+//! Each input gives exactly one effect, which the driver carries out before the next input.
+//!
+//! ```text
+//!            lock ──► Lock ──Queued──► Reply           Granted: Reply
+//!   ┌─────┐           ┌────────┐     ┌──────────┐     ┌──────────┐
+//!   │Ready├──────────►│ Asking ├────►│ Enqueued ├────►│ Acquired │
+//!   └──▲──┘           └───┬────┘     └────┬─────┘     └────┬─────┘
+//!      │                  └───────────────┼───────────────►│
+//!      └──────────── release: Release ────┴────────────────┘
+//!   any state: something that is not allowed: Fail;  the end of the connection: Leave
+//! ```
+//!
+//! # Invariants
+//! S1. There is at most one lock, and none is asked for while there is one.
+//! S2. After `Fail`, only the end of the connection has an effect.
+//! S3. `Leave` comes once, and says what becomes of the lock that there is.
+
+use locktopus_client::protocol::{Action, Request, Resource, Response, State, fit_error};
+
+/// What happens to a connection.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A text or binary frame came.
+    Frame(&'a [u8]),
+    /// Something came that is not a message at all, such as a frame over a limit; says what.
+    Malformed(String),
+    /// The request of [`Effect::Lock`] is queued, or has been granted already.
+    Queued {
+        /// Its fencing token.
+        token: u64,
+        /// Whether it holds its lock.
+        acquired: bool,
+    },
+    /// The request of [`Effect::Lock`] was refused; says why.
+    Refused(String),
+    /// The queued request has been granted.
+    Granted,
+    /// The connection was closed or is broken, or is about to be closed by the server.
+    Ended,
+}
+
+/// What the driver must do about it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    Nothing,
+    /// Queue a request for these resources and step with `Queued` or `Refused`.
+    Lock(Vec<Resource>),
+    /// Send this.
+    Reply(Response),
+    /// Release the lock or withdraw the request, and only then send this.
+    Release(Response),
+    /// Send an error object with this text, and close with the same reason.
+    Fail(String),
+    /// Let go of the connection.
+    Leave(Left),
+}
+
+/// What a connection leaves behind when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing.
+    Nothing,
+    /// A request that waits: withdraw it at once.
+    Waiting,
+    /// A lock that is held: release it after the abandon timeout.
+    Holding,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Ready,
+    Asking,
+    Enqueued { token: u64 },
+    Acquired { token: u64 },
+    Ended,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub struct Session {
+    phase: Phase,
+    failed: bool,
+}
+
+impl Session {
+    /// A connection that holds no lock.
+    #[must_use]
+    pub fn new() -> Session {
+        Session {
+            phase: Phase::Ready,
+            failed: false,
+        }
+    }
+
+    /// Whether a request is in line, so that its grant is to be awaited.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Enqueued { .. })
+    }
+
+    /// Takes the next input.
+    pub fn step(&mut self, input: Input<'_>) -> Effect {
+        match (input, self.phase) {
+            (_, Phase::Ended) => Effect::Nothing,
+            (Input::Ended, phase) => {
+                self.phase = Phase::Ended;
+                Effect::Leave(match phase {
+                    Phase::Ready | Phase::Asking | Phase::Ended => Left::Nothing,
+                    Phase::Enqueued { .. } => Left::Waiting,
+                    Phase::Acquired { .. } => Left::Holding,
+                })
+            }
+            (Input::Queued { token, acquired }, Phase::Asking) => {
+                let state = if acquired {
+                    self.phase = Phase::Acquired { token };
+                    State::Acquired
+                } else {
+                    self.phase = Phase::Enqueued { token };
+                    State::Enqueued
+                };
+                self.reply(token, Action::Lock, state)
+            }
+            (Input::Refused(why), Phase::Asking) => {
+                self.phase = Phase::Ready;
+                self.fail(why)
+            }
+            (Input::Granted, Phase::Enqueued { token }) => {
+                self.phase = Phase::Acquired { token };
+                self.reply(token, Action::Lock, State::Acquired)
+            }
+            _ if self.failed => Effect::Nothing,
+            (Input::Frame(frame), phase) => match Request::decode(frame) {
+                Ok(request) => self.request(request, phase),
+                Err(error) => self.fail(error.to_string()),
+            },
+            (Input::Malformed(what), _) => self.fail(what),
+            (Input::Queued { .. } | Input::Refused(_) | Input::Granted, _) => Effect::Nothing,
+        }
+    }
+
+    fn request(&mut self, request: Request, phase: Phase) -> Effect {
+        match (request, phase) {
+            (Request::Lock(resources), Phase::Ready) => {
+                self.phase = Phase::Asking;
+                Effect::Lock(resources)
+            }
+            (Request::Release, Phase::Enqueued { token } | Phase::Acquired { token }) => {
+                self.phase = Phase::Ready;
+                Effect::Release(state(token, Action::Release, State::Ready))
+            }
+            (Request::Lock(_), _) => self.fail(
+                "lock is not allowed while a lock is acquired or enqueued; allowed is release",
+            ),
+            (Request::Release, _) => {
+                self.fail("release is not allowed without a lock; allowed is lock")
+            }
+        }
+    }
+
+    fn reply(&self, token: u64, action: Action, to: State) -> Effect {
+        if self.failed {
+            Effect::Nothing
+        } else {
+            Effect::Reply(state(token, action, to))
+        }
+    }
+
+    fn fail(&mut self, what: impl Into<String>) -> Effect {
+        self.failed = true;
+        Effect::Fail(fit_error(what.into()))
+    }
+}
+
+impl Default for Session {
+    fn default() -> Session {
+        Session::new()
+    }
+}
+
+fn state(token: u64, action: Action, state: State) -> Response {
+    Response::State {
+        id: token.to_string(),
+        action,
+        state,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use locktopus_client::protocol::MAX_ERROR_BYTES;
+
+    const LOCK: Input<'_> = Input::Frame(br#"{"action":"lock","resources":[{"type":"w"}]}"#);
+    const RELEASE: Input<'_> = Input::Frame(br#"{"action":"release"}"#);
+    const NONSENSE: Input<'_> = Input::Frame(b"nonsense");
+
+    fn ready() -> Session {
+        Session::new()
+    }
+
+    fn enqueued() -> Session {
+        let mut session = ready();
+        assert!(matches!(session.step(LOCK), Effect::Lock(_)));
+        let queued = Input::Queued {
+            token: 7,
+            acquired: false,
+        };
+        assert_eq!(
+            session.step(queued),
+            Effect::Reply(state(7, Action::Lock, State::Enqueued))
+        );
+        assert!(session.is_waiting());
+        session
+    }
+
+    fn acquired() -> Session {
+        let mut session = enqueued();
+        let reply = state(7, Action::Lock, State::Acquired);
+        assert_eq!(session.step(Input::Granted), Effect::Reply(reply));
+        assert!(!session.is_waiting());
+        session
+    }
+
+    fn assert_fails(session: &mut Session, input: Input<'_>) {
+        match session.step(input) {
+            Effect::Fail(what) => assert!(!what.is_empty() && what.len() <= MAX_ERROR_BYTES),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_lock_may_be_acquired_at_once() {
+        let mut session = ready();
+        assert!(matches!(session.step(LOCK), Effect::Lock(resources) if resources.len() == 1));
+        let queued = Input::Queued {
+            token: 7,
+            acquired: true,
+        };
+        assert_eq!(
+            session.step(queued),
+            Effect::Reply(state(7, Action::Lock, State::Acquired))
+        );
+    }
+
+    #[test]
+    fn release_is_allowed_while_enqueued_and_while_acquired() {
+        for mut session in [enqueued(), acquired()] {
+            let ready = Effect::Release(state(7, Action::Release, State::Ready));
+            assert_eq!(session.step(RELEASE), ready);
+            assert!(
+                matches!(session.step(LOCK), Effect::Lock(_)),
+                "and lock is again"
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_actions_fail() {
+        assert_fails(&mut ready(), RELEASE);
+        assert_fails(&mut enqueued(), LOCK);
+        assert_fails(&mut acquired(), LOCK);
+    }
+
+    #[test]
+    fn nonsense_fails_in_every_state() {
+        for mut session in [ready(), enqueued(), acquired()] {
+            assert_fails(&mut session, NONSENSE);
+        }
+        assert_fails(&mut ready(), Input::Malformed("x".repeat(500)));
+    }
+
+    #[test]
+    fn a_refused_lock_fails_and_leaves_nothing() {
+        let mut session = ready();
+        session.step(LOCK);
+        assert_fails(&mut session, Input::Refused("closed".into()));
+        assert_eq!(session.step(Input::Ended), Effect::Leave(Left::Nothing));
+    }
+
+    #[test]
+    fn the_end_says_what_becomes_of_the_lock() {
+        for (mut session, left) in [
+            (ready(), Left::Nothing),
+            (enqueued(), Left::Waiting),
+            (acquired(), Left::Holding),
+        ] {
+            assert_eq!(session.step(Input::Ended), Effect::Leave(left));
+            for input in [LOCK, RELEASE, NONSENSE, Input::Granted, Input::Ended] {
+                assert_eq!(session.step(input), Effect::Nothing);
+            }
+        }
+    }
+
+    #[test]
+    fn after_a_failure_only_the_end_counts() {
+        for (mut session, left) in [(enqueued(), Left::Holding), (acquired(), Left::Holding)] {
+            assert_fails(&mut session, NONSENSE);
+            for input in [LOCK, RELEASE, NONSENSE, Input::Granted] {
+                assert_eq!(session.step(input), Effect::Nothing);
+            }
+            assert_eq!(session.step(Input::Ended), Effect::Leave(left));
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A server on a free loopback port, and clients that speak raw frames to it.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use futures_util::{SinkExt, StreamExt};
+use locktopus_server::{Config, run};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+/// Nothing here takes long: whoever waits longer waits for ever.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longer than any test.
+pub(crate) const HOUR: &str = "abandon-timeout-ms=3600000";
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    shutdown: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Server {
+        Server::start_with(Config::default()).await
+    }
+
+    pub(crate) async fn start_with(config: Config) -> Server {
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (shutdown, stop) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let stop = async { stop.await.unwrap_or(()) };
+            run(listener, config, stop).await.expect("no error");
+        });
+        Server {
+            address,
+            shutdown: Some(shutdown),
+            task,
+        }
+    }
+
+    /// Asks the server to shut down, as a signal does.
+    pub(crate) fn shut_down(&mut self) {
+        let shutdown = self.shutdown.take().expect("once");
+        shutdown.send(()).expect("running");
+    }
+
+    pub(crate) async fn stopped(self) {
+        timeout(PATIENCE, self.task)
+            .await
+            .expect("stops")
+            .expect("no panic");
+    }
+
+    /// Connects with this query.
+    pub(crate) async fn connect(&self, query: &str) -> Client {
+        Client::connect(self.address, query).await
+    }
+
+    /// Status and body of a GET.
+    pub(crate) async fn get(&self, path_and_query: &str) -> (u16, String) {
+        let head = format!("GET {path_and_query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        self.http(&head).await
+    }
+
+    /// Status and body of the answer to a request with this head.
+    pub(crate) async fn http(&self, head: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).await.expect("connects");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        let read = timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+        read.expect("answered").expect("text");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        (status.expect("a status"), body.to_owned())
+    }
+
+    /// Statistics of a namespace; `None` if there is no such namespace.
+    pub(crate) async fn stats(&self, namespace: &str) -> Option<Value> {
+        let (status, body) = self.get(&format!("/stats_v1?namespace={namespace}")).await;
+        (status == 200).then(|| serde_json::from_str(&body).expect("JSON"))
+    }
+
+    /// Waits until statistics of the namespace `n` are such.
+    pub(crate) async fn until(&self, such: impl Fn(Option<&Value>) -> bool) {
+        for _ in 0..3000 {
+            if such(self.stats("n").await.as_ref()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("statistics stay {:?}", self.stats("n").await);
+    }
+}
+
+pub(crate) struct Client(pub(crate) WebSocketStream<TcpStream>);
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr, query: &str) -> Client {
+        let stream = TcpStream::connect(address).await.expect("connects");
+        stream.set_nodelay(true).expect("a socket");
+        let url = format!("ws://{address}/v1?{query}");
+        let (websocket, _) = client_async(url, stream).await.expect("upgraded");
+        Client(websocket)
+    }
+
+    pub(crate) async fn send(&mut self, message: impl Into<Message>) {
+        self.0.send(message.into()).await.expect("sent");
+    }
+
+    pub(crate) async fn send_json(&mut self, message: Value) {
+        self.send(message.to_string()).await;
+    }
+
+    /// `"w:a/b r:c"` is a write of `a/b` and a read of `c`.
+    pub(crate) async fn send_lock(&mut self, set: &str) {
+        let resource = |word: &str| {
+            let (kind, path) = word.split_once(':').expect("r: or w:");
+            let path: Vec<&str> = path
+                .split('/')
+                .filter(|segment| !segment.is_empty())
+                .collect();
+            json!({"type": kind, "path": path})
+        };
+        let resources: Vec<Value> = set.split_whitespace().map(resource).collect();
+        self.send_json(json!({"action": "lock", "resources": resources}))
+            .await;
+    }
+
+    pub(crate) async fn send_release(&mut self) {
+        self.send_json(json!({"action": "release"})).await;
+    }
+
+    /// The next message.
+    pub(crate) async fn next(&mut self) -> Message {
+        let next = timeout(PATIENCE, self.0.next())
+            .await
+            .expect("something comes");
+        next.expect("open").expect("no error")
+    }
+
+    /// The next message, which is text: its JSON.
+    pub(crate) async fn next_json(&mut self) -> Value {
+        match self.next().await {
+            Message::Text(text) => serde_json::from_str(&text).expect("JSON"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Expects a state after an action, and returns the lock's id.
+    pub(crate) async fn expect(&mut self, action: &str, state: &str) -> String {
+        let message = self.next_json().await;
+        let id = message["id"].as_str().expect("an id").to_owned();
+        assert_eq!(message, json!({"id": id, "action": action, "state": state}));
+        id
+    }
+
+    /// Expects an error object, then the close of the connection with the same reason.
+    pub(crate) async fn expect_error(&mut self) -> String {
+        let message = self.next_json().await;
+        let error = message["error"].as_str().expect("an error").to_owned();
+        assert_eq!(message, json!({"error": error}));
+        let close = self.expect_close().await.expect("a reason");
+        assert_eq!(
+            (u16::from(close.code), close.reason.as_str()),
+            (3000, error.as_str())
+        );
+        error
+    }
+
+    pub(crate) async fn expect_close(&mut self) -> Option<CloseFrame> {
+        match self.next().await {
+            Message::Close(frame) => frame,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Locks, and expects to be granted at once.
+    pub(crate) async fn lock(&mut self, set: &str) -> String {
+        self.send_lock(set).await;
+        self.expect("lock", "acquired").await
+    }
+
+    /// Locks, and expects to wait.
+    pub(crate) async fn enqueue(&mut self, set: &str) -> String {
+        self.send_lock(set).await;
+        self.expect("lock", "enqueued").await
+    }
+
+    pub(crate) async fn release(&mut self) -> String {
+        self.send_release().await;
+        self.expect("release", "ready").await
+    }
+
+    /// Closes as a well-behaved client does.
+    pub(crate) async fn close(mut self) {
+        self.0.close(None).await.expect("closed");
+        let rest = async { while self.0.next().await.is_some() {} };
+        timeout(PATIENCE, rest)
+            .await
+            .expect("the server closes, too");
+    }
+}

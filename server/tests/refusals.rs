@@ -1,0 +1,251 @@
+//! What is not allowed, over real sockets: each case gets a clear answer, leaves nothing behind and
+//! disturbs nobody.
+
+mod common;
+
+use common::{HOUR, PATIENCE, Server};
+use futures_util::SinkExt;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+#[tokio::test]
+async fn an_upgrade_without_namespace_or_with_a_bad_timeout_names_the_parameter() {
+    let server = Server::start().await;
+    for (query, parameter) in [
+        ("", "namespace"),
+        ("?", "namespace"),
+        ("?namespace=", "namespace"),
+        ("?namespaces=n", "namespace"),
+        ("?namespace=n&abandon-timeout-ms=", "abandon-timeout-ms"),
+        ("?namespace=n&abandon-timeout-ms=x", "abandon-timeout-ms"),
+        ("?namespace=n&abandon-timeout-ms=-1", "abandon-timeout-ms"),
+        ("?namespace=n&abandon-timeout-ms=1.5", "abandon-timeout-ms"),
+        (
+            "?namespace=n&abandon-timeout-ms=99999999999999999999",
+            "abandon-timeout-ms",
+        ),
+    ] {
+        let head = format!(
+            "GET /v1{query} HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        let (status, body) = server.http(&head).await;
+        assert_eq!(status, 400, "{query}");
+        assert!(body.contains(&format!("'{parameter}'")), "{query}: {body}");
+    }
+    assert_eq!(server.stats("n").await, None, "nothing was created");
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_upgrade_is_told_so() {
+    let server = Server::start().await;
+    let (status, body) = server.get("/v1?namespace=n").await;
+    assert_eq!(status, 426);
+    assert!(body.contains("WebSocket"));
+    let head = "GET /v1?namespace=n HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    assert_eq!(server.http(head).await.0, 400);
+}
+
+#[tokio::test]
+async fn routes_and_methods_that_are_not_there_say_what_is() {
+    let server = Server::start().await;
+    let (status, body) = server.get("/nothing").await;
+    assert!(status == 404 && body.contains("/v1"));
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(server.http(head).await.0, 405);
+    for route in ["/stats_v1", "/stats"] {
+        let (status, body) = server.get(route).await;
+        assert!(status == 400 && body.contains("'namespace'"));
+        assert_eq!(
+            server.get(&format!("{route}?namespace=unknown")).await.0,
+            404
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_bad_message_gets_an_error_object_and_close_code_3000() {
+    let server = Server::start().await;
+    let deep: Vec<&str> = vec!["x"; 1025];
+    let many: Vec<_> = (0..4097).map(|_| json!({"type": "r"})).collect();
+    let lock = |resources| json!({"action": "lock", "resources": resources}).to_string();
+    for (message, part) in [
+        (String::new(), "not JSON"),
+        ("hello".into(), "not JSON"),
+        ("{".into(), "not JSON"),
+        ("null".into(), "not a JSON object"),
+        (r#"["lock",[]]"#.into(), "not a JSON object"),
+        ("{}".into(), "action"),
+        (json!({"action": "look"}).to_string(), "lock and release"),
+        (json!({"action": null}).to_string(), "expected a string"),
+        (json!({"action": "release"}).to_string(), "without a lock"),
+        (json!({"action": "lock"}).to_string(), "no resources"),
+        (lock(json!([])), "no resources"),
+        (lock(json!([{"type": "x", "path": []}])), "read and write"),
+        (lock(json!([{"path": ["a"]}])), "type"),
+        (lock(json!([{"type": "r", "path": "a"}])), "path"),
+        (lock(json!([{"type": "r", "path": [1]}])), "string"),
+        (lock(json!([{"type": "r", "path": deep}])), "1024"),
+        (
+            lock(json!([{"type": "r", "path": ["x".repeat(17_000)]}])),
+            "16384",
+        ),
+        (lock(json!(many)), "4096"),
+    ] {
+        for binary in [false, true] {
+            let mut client = server.connect("namespace=n").await;
+            let message = if binary {
+                Message::binary(message.clone())
+            } else {
+                Message::text(message.clone())
+            };
+            client.send(message.clone()).await;
+            let error = client.expect_error().await;
+            // A long text from outside may push the rest out of what a close reason can hold.
+            assert!(
+                error.contains(part) || error.ends_with('…'),
+                "{message}: {error}"
+            );
+        }
+    }
+    server.until(|stats| stats.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_wrong_state_is_an_error_that_says_what_is_allowed() {
+    let server = Server::start().await;
+    let mut holder = server.connect("namespace=n&abandon-timeout-ms=0").await;
+    let mut waiter = server.connect("namespace=n").await;
+    holder.lock("w:a").await;
+    waiter.enqueue("w:a").await;
+    waiter.send_lock("w:b").await;
+    assert!(waiter.expect_error().await.contains("allowed is release"));
+    holder.send_lock("w:b").await;
+    assert!(holder.expect_error().await.contains("allowed is release"));
+    server.until(|stats| stats.is_none()).await;
+}
+
+#[tokio::test]
+async fn an_error_comes_at_once_and_what_was_held_is_abandoned() {
+    let server = Server::start().await;
+    let mut holder = server.connect(&format!("namespace=n&{HOUR}")).await;
+    holder.lock("r:a").await;
+    let mut waiter = server.connect(&format!("namespace=n&{HOUR}")).await;
+    waiter.enqueue("w:a").await;
+    let mut late = server.connect("namespace=n").await;
+    late.enqueue("r:a").await;
+
+    waiter.send("nonsense").await;
+    waiter.expect_error().await;
+    late.expect("lock", "acquired").await;
+
+    holder.send("nonsense").await;
+    holder.expect_error().await;
+    late.release().await;
+    late.enqueue("w:a").await;
+    server
+        .until(|stats| stats.is_some_and(|stats| stats["connections"] == 1))
+        .await;
+    let stats = server.stats("n").await.expect("open");
+    assert_eq!(
+        (&stats["acquired"], &stats["waiting"]),
+        (&json!(1), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_an_error() {
+    let server = Server::start().await;
+    for size in [64 * 1024 + 1, 10_000_000] {
+        let mut client = server.connect("namespace=n").await;
+        client.send("x".repeat(size)).await;
+        let error = client.expect_error().await;
+        assert!(error.contains("65536"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_fragmented_message_over_the_limit_is_an_error() {
+    let server = Server::start().await;
+    let mut client = server.connect("namespace=n").await;
+    let part = || vec![b'x'; 40_000];
+    let first = Frame::message(part(), OpCode::Data(Data::Text), false);
+    let second = Frame::message(part(), OpCode::Data(Data::Continue), true);
+    client.0.feed(Message::Frame(first)).await.expect("sent");
+    client.send(Message::Frame(second)).await;
+    assert!(client.expect_error().await.contains("65536"));
+}
+
+#[tokio::test]
+async fn a_fragmented_message_is_put_together() {
+    let server = Server::start().await;
+    let mut client = server.connect("namespace=n").await;
+    let (first, second) = (r#"{"action":"lock","resou"#, r#"rces":[{"type":"w"}]}"#);
+    let first = Frame::message(first, OpCode::Data(Data::Text), false);
+    let second = Frame::message(second, OpCode::Data(Data::Continue), true);
+    client.send(Message::Frame(first)).await;
+    client.send(Message::Frame(second)).await;
+    client.expect("lock", "acquired").await;
+}
+
+#[tokio::test]
+async fn text_that_is_not_utf_8_is_an_error() {
+    let server = Server::start().await;
+    let mut client = server.connect("namespace=n").await;
+    let frame = Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true);
+    client.send(Message::Frame(frame)).await;
+    assert!(client.expect_error().await.contains("UTF-8"));
+    let mut client = server.connect("namespace=n").await;
+    client.send(Message::binary(vec![0xff, 0xfe])).await;
+    assert!(client.expect_error().await.contains("not JSON"));
+}
+
+#[tokio::test]
+async fn garbage_instead_of_frames_is_an_error_and_disturbs_nobody() {
+    let server = Server::start().await;
+    let mut other = server.connect("namespace=n").await;
+    other.lock("w:a").await;
+    let mut client = server.connect("namespace=n").await;
+    client
+        .0
+        .get_mut()
+        .write_all(&[0xff; 64])
+        .await
+        .expect("sent");
+    assert!(
+        client
+            .expect_error()
+            .await
+            .contains("not a WebSocket frame")
+    );
+    // And garbage instead of HTTP.
+    let mut stream = TcpStream::connect(server.address).await.expect("connects");
+    stream.write_all(&[0; 100]).await.expect("sent");
+    let mut answer = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut answer))
+        .await
+        .expect("closed")
+        .expect("read");
+    assert!(answer.starts_with(b"HTTP/1.1 400"));
+    other.release().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_vanishes_in_the_handshake_leaves_nothing() {
+    let server = Server::start().await;
+    for head in [
+        "",
+        "GET /v1?namespace=n HTT",
+        "GET /v1?namespace=n HTTP/1.1\r\nUpgrade: websocket\r\n",
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.expect("connects");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        drop(stream);
+    }
+    assert_eq!(server.stats("n").await, None);
+}
