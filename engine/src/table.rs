@@ -191,7 +191,7 @@ impl Table {
             }
         }
         drop(guard);
-        drop(wakes);
+        wakes.wake();
     }
 
     fn grant(&self, request: &Request) -> impl Iterator<Item = Arc<Waiter>> + use<> {
@@ -306,7 +306,9 @@ impl Table {
     /// Refuses requests from now on.
     pub(crate) fn close(&self) {
         if self.clock.close() {
-            Wakes::default().add(self.closed.happen().into_iter().flatten());
+            let mut wakes = Wakes::default();
+            wakes.add(self.closed.happen().into_iter().flatten());
+            wakes.wake();
         }
     }
 

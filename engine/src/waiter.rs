@@ -3,6 +3,7 @@
 use crate::event::{Event, Subscriber};
 use crate::sync::{Arc, AtomicBool, Ordering, thread};
 use crossbeam_utils::Backoff;
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -35,37 +36,31 @@ impl Subscriber for Arc<Waiter> {
     }
 }
 
-/// Waiters to wake once no guard is held: waking runs the code of an executor, which may call back.
+/// Waiters to wake, in the order of their grants, once no guard is held: waking runs the code of an
+/// executor, which may call back.
 #[derive(Default)]
-pub(crate) struct Wakes(Vec<Arc<Waiter>>);
+pub(crate) struct Wakes(VecDeque<Arc<Waiter>>);
 
 impl Wakes {
     pub(crate) fn add(&mut self, waiters: impl Iterator<Item = Arc<Waiter>>) {
         self.0.extend(waiters);
     }
+
+    pub(crate) fn wake(mut self) {
+        self.wake_rest();
+    }
+
+    fn wake_rest(&mut self) {
+        while let Some(waiter) = self.0.pop_front() {
+            waiter.wake();
+        }
+    }
 }
 
 impl Drop for Wakes {
-    /// Wakes them in the order of their grants.
+    /// Wakes those that are left when a waker has panicked: none may be lost.
     fn drop(&mut self) {
-        /// Wakes the rest even if a waker panics: none may be lost.
-        struct Rest<I: Iterator<Item = Arc<Waiter>>>(I);
-
-        impl<I: Iterator<Item = Arc<Waiter>>> Drop for Rest<I> {
-            fn drop(&mut self) {
-                for waiter in self.0.by_ref() {
-                    waiter.wake();
-                }
-            }
-        }
-
-        if self.0.is_empty() {
-            return;
-        }
-        let mut rest = Rest(self.0.drain(..));
-        while let Some(waiter) = rest.0.next() {
-            waiter.wake();
-        }
+        self.wake_rest();
     }
 }
 
@@ -115,7 +110,9 @@ impl Future for Happened<'_> {
             None => Poll::Pending,
             Some(missed) => {
                 // Others that nobody else will wake may be among them.
-                Wakes::default().add(missed);
+                let mut wakes = Wakes::default();
+                wakes.add(missed);
+                wakes.wake();
                 Poll::Ready(())
             }
         }

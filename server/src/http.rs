@@ -18,6 +18,15 @@ const ABANDON_TIMEOUT: &str = "abandon-timeout-ms";
 
 type Answer = Response<Full<Bytes>>;
 
+/// Why there is no better answer: a sentence that says what is wrong and what is allowed.
+struct Refusal(StatusCode, String);
+
+impl Refusal {
+    fn new(status: StatusCode, sentence: impl Into<String>) -> Refusal {
+        Refusal(status, sentence.into())
+    }
+}
+
 /// Answers one request.
 pub(crate) fn respond(
     server: &Arc<Server>,
@@ -25,62 +34,65 @@ pub(crate) fn respond(
     request: Request<Incoming>,
 ) -> Answer {
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
-    match request.uri().path() {
-        "/" | "/v1" | "/stats_v1" | "/stats" if !get => {
-            let mut answer = sentence(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method not allowed; allowed is GET",
-            );
-            answer
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            answer
-        }
-        "/" => plain(StatusCode::OK, status_page(server)),
-        "/v1" => upgrade(server, address, request).unwrap_or_else(|refusal| refusal),
-        "/stats_v1" | "/stats" => statistics(server, &request).unwrap_or_else(|refusal| refusal),
-        _ => sentence(
+    let answer = match request.uri().path() {
+        "/" | "/v1" | "/stats_v1" | "/stats" if !get => Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method not allowed; allowed is GET",
+        )),
+        "/" => Ok(content("text/plain; charset=utf-8", status_page(server))),
+        "/v1" => upgrade(server, address, request),
+        "/stats_v1" | "/stats" => statistics(server, &request),
+        _ => Err(Refusal::new(
             StatusCode::NOT_FOUND,
             "not found; there are /, /v1 and /stats_v1",
-        ),
-    }
+        )),
+    };
+    answer.unwrap_or_else(|Refusal(status, sentence)| {
+        let mut answer = content("text/plain; charset=utf-8", sentence + "\n");
+        *answer.status_mut() = status;
+        let hint = match status {
+            StatusCode::METHOD_NOT_ALLOWED => Some((ALLOW, "GET, HEAD")),
+            StatusCode::UPGRADE_REQUIRED => Some((UPGRADE, "websocket")),
+            _ => None,
+        };
+        if let Some((name, value)) = hint {
+            answer
+                .headers_mut()
+                .insert(name, HeaderValue::from_static(value));
+        }
+        answer
+    })
 }
 
 fn upgrade(
     server: &Arc<Server>,
     address: SocketAddr,
     mut request: Request<Incoming>,
-) -> Result<Answer, Answer> {
+) -> Result<Answer, Refusal> {
     let namespace = namespace_of(&request)?;
     let abandon_timeout = match parameter(&request, ABANDON_TIMEOUT) {
         None => server.config.default_abandon_timeout,
         Some(text) => Duration::from_millis(text.parse().map_err(|_| {
-            sentence(
+            Refusal::new(
                 StatusCode::BAD_REQUEST,
                 "URL parameter 'abandon-timeout-ms' must be a whole number of milliseconds, 0 or more",
             )
         })?),
     };
     if !hyper_tungstenite::is_upgrade_request(&request) {
-        let mut answer = sentence(
+        return Err(Refusal::new(
             StatusCode::UPGRADE_REQUIRED,
             "this is a WebSocket endpoint; an upgrade is required",
-        );
-        answer
-            .headers_mut()
-            .insert(UPGRADE, HeaderValue::from_static("websocket"));
-        return Err(answer);
+        ));
     }
     let (answer, websocket) = hyper_tungstenite::upgrade(&mut request, Some(websocket_config()))
         .map_err(|error| {
-            sentence(
-                StatusCode::BAD_REQUEST,
-                &format!("bad WebSocket handshake: {error}"),
-            )
+            let sentence = format!("bad WebSocket handshake: {error}");
+            Refusal::new(StatusCode::BAD_REQUEST, sentence)
         })?;
     // Before the answer: whoever has seen it finds the namespace.
     let member = server.namespaces.join(&namespace).ok_or_else(|| {
-        sentence(
+        Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "the server is shutting down",
         )
@@ -96,10 +108,10 @@ fn upgrade(
     Ok(answer)
 }
 
-fn statistics(server: &Server, request: &Request<Incoming>) -> Result<Answer, Answer> {
+fn statistics(server: &Server, request: &Request<Incoming>) -> Result<Answer, Refusal> {
     let name = namespace_of(request)?;
     let namespace = server.namespaces.get(&name).ok_or_else(|| {
-        sentence(
+        Refusal::new(
             StatusCode::NOT_FOUND,
             "namespace not found; it exists while clients are connected to it or hold locks in it",
         )
@@ -113,9 +125,7 @@ fn statistics(server: &Server, request: &Request<Incoming>) -> Result<Answer, An
         "resources": stats.resources,
         "last_token": stats.last_token.to_string(),
     });
-    let mut answer = Response::new(Full::from(body.to_string()));
-    set_content(&mut answer, "application/json");
-    Ok(answer)
+    Ok(content("application/json", body.to_string()))
 }
 
 fn status_page(server: &Server) -> String {
@@ -158,11 +168,11 @@ pub(crate) fn summary(namespace: &Namespace) -> String {
     )
 }
 
-fn namespace_of(request: &Request<Incoming>) -> Result<String, Answer> {
+fn namespace_of(request: &Request<Incoming>) -> Result<String, Refusal> {
     parameter(request, NAMESPACE)
         .filter(|name| !name.is_empty())
         .ok_or_else(|| {
-            sentence(
+            Refusal::new(
                 StatusCode::BAD_REQUEST,
                 "URL parameter 'namespace' is required and must not be empty",
             )
@@ -177,19 +187,10 @@ fn parameter(request: &Request<Incoming>, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-fn sentence(status: StatusCode, text: &str) -> Answer {
-    plain(status, format!("{text}\n"))
-}
-
-fn plain(status: StatusCode, text: String) -> Answer {
+fn content(kind: &'static str, text: String) -> Answer {
     let mut answer = Response::new(Full::from(text));
-    *answer.status_mut() = status;
-    set_content(&mut answer, "text/plain; charset=utf-8");
-    answer
-}
-
-fn set_content(answer: &mut Answer, kind: &'static str) {
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
 }

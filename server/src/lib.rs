@@ -39,7 +39,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait before accepting again, when there are no file descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections may take to say goodbye when the server is done.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What all connections share.
 struct Server {

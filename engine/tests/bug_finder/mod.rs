@@ -13,7 +13,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -183,7 +183,11 @@ fn hunter(locks: &LockManager, tree: &Tree, rounds: u64) -> Report {
             0 => lock.is_acquired(),
             1 => lock.wait_timeout(Duration::from_micros(fastrand::u64(..50))),
             2 => await_or_panic(&lock),
-            _ => lock.wait_timeout(LOST) || panic!("lost: {lock:?} in {:#?}", listing(locks)),
+            _ => {
+                let granted = lock.wait_timeout(LOST);
+                assert!(granted, "lost: {lock:?} in {:#?}", listing(locks));
+                granted
+            }
         };
         if granted {
             tree.enter(&lock);
@@ -221,7 +225,7 @@ fn await_or_panic(lock: &Lock) -> bool {
     }
     let mut acquired = pin!(lock.acquired());
     let since = Instant::now();
-    while let Poll::Pending = acquired.as_mut().poll(&mut context) {
+    while acquired.as_mut().poll(&mut context).is_pending() {
         thread::park_timeout(LOST);
         assert!(since.elapsed() < LOST, "lost: {lock:?}");
     }
