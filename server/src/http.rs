@@ -33,9 +33,14 @@ pub(crate) fn respond(
     address: SocketAddr,
     request: Request<Incoming>,
 ) -> Answer {
-    let get = matches!(*request.method(), Method::GET | Method::HEAD);
+    let get = *request.method() == Method::GET;
+    let head = *request.method() == Method::HEAD;
     let answer = match request.uri().path() {
-        "/" | "/v1" | "/stats_v1" | "/stats" if !get => Err(Refusal::new(
+        "/" | "/stats_v1" | "/stats" if !get && !head => Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method not allowed; allowed are GET and HEAD",
+        )),
+        "/v1" if !get => Err(Refusal::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method not allowed; allowed is GET",
         )),
@@ -51,7 +56,7 @@ pub(crate) fn respond(
         let mut answer = content("text/plain; charset=utf-8", sentence + "\n");
         *answer.status_mut() = status;
         let hint = match status {
-            StatusCode::METHOD_NOT_ALLOWED => Some((ALLOW, "GET, HEAD")),
+            StatusCode::METHOD_NOT_ALLOWED => Some((ALLOW, "GET")),
             StatusCode::UPGRADE_REQUIRED => Some((UPGRADE, "websocket")),
             _ => None,
         };
