@@ -56,8 +56,8 @@ impl LockManager {
     /// conflicting requests are granted in the order of their tokens. Resources of one set never
     /// conflict with one another.
     ///
-    /// Cost: O(resources × (depth + log outstanding)), independent of how many requests it queues
-    /// behind and of how many readers it joins. Memory: about 250 bytes for each resource while
+    /// Cost: O(resources × depth × log outstanding), where only depths count at which something was
+    /// ever locked; independent of how many requests it queues behind and how many readers it joins. Memory: about 250 bytes for each resource while
     /// the request is outstanding, and about 100 more while it waits.
     ///
     /// # Errors
@@ -183,6 +183,6 @@ impl Iterator for Requests {
     type Item = RequestInfo;
 
     fn next(&mut self) -> Option<RequestInfo> {
-        self.table.next_listed(&mut self.place)
+        self.table.entries.next_listed(&mut self.place)
     }
 }

@@ -1,39 +1,24 @@
-//! The lock table: every outstanding request under each of its resources, and how requests enter
-//! it, advance in it and leave it.
+//! The lock table: how requests enter it, wait in it and leave it.
 //!
-//! There are two ordered lists, one of writes and one of reads, so that everything that a walk
-//! visits conflicts with the resource it walks for: a read never steps over another read.
-//!
-//! # Invariants
-//! T1. A request is inserted under *all* its keys before anybody can draw its ticket.
-//! T2. Only its owner removes an entry, before its watchers are advanced.
-//! T3. The earlier, conflicting, outstanding requests of a request only become fewer. So what a
-//!     walk has passed stays passed, and the walk may stop at one of them and go on from there.
-//! T4. A depth is marked before an entry of that depth is inserted, and never unmarked.
-//!
-//! # Nobody is missed
-//! If the ticket of R is smaller than that of S, R's number was drawn from the clock before S's,
-//! and R was published before it was drawn. Draws are read-modify-writes of one word, so R's marks
-//! and entries happen before S's walk, which sees every entry that is present throughout.
+//! A request that has to wait watches one other, the first on its walk over the [`Entries`]. When
+//! that one is gone, whoever ended it *serves* the watch: the walk goes on, to the next request to
+//! watch or to the grant. Release and withdrawal are the same.
 
 use crate::clock::{CLOSED, Clock};
-use crate::cursor::{Cursor, Key, Marks, Span};
+use crate::cursor::Cursor;
+use crate::entries::{Entries, Walk};
 use crate::error::LockError;
 use crate::event::{Event, Subscribers};
 use crate::path::Path;
 use crate::request::{Request, Watch};
-use crate::resource::{Mode, Resource, ResourceSet};
-use crate::stats::{RequestInfo, RequestState, Stats};
-use crate::sync::{
-    Arc, AtomicU64, AtomicUsize, CachePadded, Guard, Inserted, List, Ordering, fence, pin,
-};
+use crate::resource::{Resource, ResourceSet};
+use crate::stats::Stats;
+use crate::sync::{Arc, AtomicUsize, CachePadded, Guard, Ordering, pin};
 use crate::waiter::{Waiter, Wakes};
-use std::ops::Bound;
 
 pub(crate) struct Table {
     pub(crate) clock: CachePadded<Clock>,
-    writes: Section,
-    reads: Section,
+    pub(crate) entries: Entries,
     /// Resources beyond the first of each request: with the lengths of the lists, this counts the
     /// requests, and costs a request of one resource nothing.
     beyond_first: CachePadded<AtomicUsize>,
@@ -43,54 +28,14 @@ pub(crate) struct Table {
     pub(crate) closed: Event<Arc<Waiter>>,
 }
 
-/// All entries of one mode.
-struct Section {
-    list: List<Key, Arc<Request>>,
-    /// See [`Marks`]. Read by every walk, written a few times in the life of a manager.
-    marks: CachePadded<AtomicU64>,
-}
-
-/// For whom the table is walked.
-struct Walk<'a> {
-    resources: &'a [Resource],
-    ticket: u64,
-    /// The request itself, if it is in the table.
-    own: Option<&'a Arc<Request>>,
-}
-
-impl<'a> Walk<'a> {
-    fn of(request: &'a Arc<Request>) -> Walk<'a> {
-        Walk {
-            resources: &request.resources,
-            ticket: request.ticket(),
-            own: Some(request),
-        }
-    }
-
-    /// Whether it has to wait for another request that conflicts.
-    fn waits_for(&self, other: &Arc<Request>, clock: &Clock) -> bool {
-        !self.own.is_some_and(|own| Arc::ptr_eq(own, other))
-            && other.order(clock) < self.ticket
-            && !other.released.has_happened()
-    }
-}
-
 impl Table {
     pub(crate) fn new(first_token: u64) -> Table {
         Table {
             clock: CachePadded::new(Clock::new(first_token)),
-            writes: Section::new(),
-            reads: Section::new(),
+            entries: Entries::new(),
             beyond_first: CachePadded::new(AtomicUsize::new(0)),
             waiting: CachePadded::new(AtomicUsize::new(0)),
             closed: Event::new(),
-        }
-    }
-
-    fn section(&self, mode: Mode) -> &Section {
-        match mode {
-            Mode::Write => &self.writes,
-            Mode::Read => &self.reads,
         }
     }
 
@@ -102,7 +47,10 @@ impl Table {
         }
         let request = Arc::new(Request::new(resources, birth));
         let guard = pin();
-        let cursor = self.insert(&request, &guard);
+        let cursor = self.entries.publish(&request, &self.clock, &guard);
+        if let beyond_first @ 1.. = request.resources.len() - 1 {
+            self.beyond_first.fetch_add(beyond_first, Ordering::Relaxed);
+        }
         if request.ticket() & CLOSED != 0 {
             drop(guard);
             self.leave(&request);
@@ -118,41 +66,12 @@ impl Table {
         Ok(request)
     }
 
-    /// Inserts all entries, then publishes the request. Returns where its walk starts.
-    fn insert(&self, request: &Arc<Request>, guard: &Guard) -> Cursor {
-        let [only] = &*request.resources else {
-            for resource in request.resources.iter() {
-                self.section(resource.mode).insert(resource, request, guard);
-            }
-            self.beyond_first
-                .fetch_add(request.resources.len() - 1, Ordering::Relaxed);
-            request.publish(&self.clock);
-            return Cursor::START;
-        };
-        let own = self.section(only.mode).insert(only, request, guard);
-        let ticket = request.publish(&self.clock);
-        // If nobody drew between our birth and our ticket, then every entry at our path that sorts
-        // before ours was born later or with us, hence drew later: only what sorts after ours
-        // matters, and one step shows whether there is anything of our subtree.
-        let own_writes_are_clear = only.mode == Mode::Write
-            && ticket == request.birth
-            && !own.next_is(|next| only.path.contains(&next.path));
-        if own_writes_are_clear {
-            Cursor::PAST_OWN_WRITES
-        } else {
-            Cursor::START
-        }
-    }
-
     /// Ends a request: releases it, or withdraws it if it still waits.
     pub(crate) fn leave(&self, request: &Arc<Request>) {
         let guard = pin();
         // T2: whoever is advanced below does not meet these entries again.
-        for resource in request.resources.iter() {
-            let key = Key::of(resource, request);
-            self.section(resource.mode).list.remove(&key, &guard);
-        }
-        if let Some(beyond_first @ 1..) = request.resources.len().checked_sub(1) {
+        self.entries.remove(request, &guard);
+        if let beyond_first @ 1.. = request.resources.len() - 1 {
             self.beyond_first.fetch_sub(beyond_first, Ordering::Relaxed);
         }
         self.end(request, guard);
@@ -232,65 +151,13 @@ impl Table {
         missed
     }
 
-    /// The next request, from the cursor on, that a walk has to wait for, and the cursor that
-    /// stands on it. `None`: there is none, nor will there ever be.
     fn next_blocker<'g>(
         &'g self,
         walk: &Walk<'_>,
         cursor: Cursor,
         guard: &'g Guard,
     ) -> Option<(Cursor, &'g Arc<Request>)> {
-        let mut from = cursor;
-        let rest = walk
-            .resources
-            .iter()
-            .enumerate()
-            .skip(from.resource as usize);
-        for (index, resource) in rest {
-            for (table, mode) in resource
-                .mode
-                .meets()
-                .iter()
-                .enumerate()
-                .skip(from.table as usize)
-            {
-                let section = self.section(*mode);
-                let marks = Marks(section.marks.load(Ordering::Relaxed));
-                for number in from.span..marks.spans(&resource.path) {
-                    if !marks.may_have(&resource.path, number) {
-                        continue;
-                    }
-                    let span = Span::new(&resource.path, number);
-                    let bound = match &from.after {
-                        Some(key) => Bound::Excluded(key),
-                        // What was born after the ticket was drawn is later, and sorts before this.
-                        None => Bound::Included(&Key::first(&span, walk.ticket)),
-                    };
-                    let mut entry = section.list.seek(bound, guard);
-                    while let Some(here) = entry.filter(|here| span.holds(here.key())) {
-                        let other = here.value();
-                        if walk.waits_for(other, &self.clock) {
-                            let cursor = Cursor {
-                                resource: index as u32,
-                                table: table as u32,
-                                span: number,
-                                after: Some(here.key().clone()),
-                            };
-                            return Some((cursor, other));
-                        }
-                        entry = here.next();
-                    }
-                    from.after = None;
-                }
-                from.span = 0;
-            }
-            from.table = 0;
-        }
-        // Pairs with the removal of entries that the walk did not meet any more. The skiplist reads
-        // with consume ordering on some machines, which orders only what is reached through it;
-        // what the last holder wrote is elsewhere.
-        fence(Ordering::Acquire);
-        None
+        self.entries.next_blocker(walk, &self.clock, cursor, guard)
     }
 
     /// Whether a request for these resources would be granted if it came now.
@@ -327,7 +194,7 @@ impl Table {
 
     pub(crate) fn stats(&self) -> Stats {
         let waiting = self.waiting.load(Ordering::Relaxed);
-        let resources = self.writes.list.len() + self.reads.list.len();
+        let resources = self.entries.len();
         let requests = resources.saturating_sub(self.beyond_first.load(Ordering::Relaxed));
         let clock = self.clock.now();
         Stats {
@@ -338,105 +205,12 @@ impl Table {
             closed: clock & CLOSED != 0,
         }
     }
-
-    /// The next outstanding request after the given place of the listing, and its place.
-    ///
-    /// A request is listed at the first of its resources. Each step pins anew: a listing may be
-    /// read slowly.
-    pub(crate) fn next_listed(
-        &self,
-        place: &mut Option<(Mode, Option<Key>)>,
-    ) -> Option<RequestInfo> {
-        let guard = pin();
-        while let Some((mode, after)) = place {
-            let bound = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let mut entry = self.section(*mode).list.seek(bound, &guard);
-            while let Some(here) = entry {
-                let first = &here.value().resources[0];
-                if first.mode == *mode
-                    && first.path == here.key().path
-                    && let Some(info) = info(here.value())
-                {
-                    *after = Some(here.key().clone());
-                    return Some(info);
-                }
-                entry = here.next();
-            }
-            *place = (*mode == Mode::Write).then_some((Mode::Read, None));
-        }
-        None
-    }
-}
-
-/// What a listing says of a request; `None` if it is entering, refused or gone.
-fn info(request: &Request) -> Option<RequestInfo> {
-    let token = request.ticket();
-    let acquired = request.granted.has_happened();
-    // In this order: a withdrawal also makes `granted` happen, after `released`.
-    if token >= CLOSED || request.released.has_happened() {
-        return None;
-    }
-    let blocker = request.waits_for();
-    Some(RequestInfo {
-        token,
-        resources: request.resources.to_vec(),
-        state: if acquired {
-            RequestState::Acquired
-        } else {
-            RequestState::Waiting
-        },
-        waits_for: (!acquired && blocker != 0).then_some(blocker),
-    })
-}
-
-impl Section {
-    fn new() -> Section {
-        Section {
-            list: List::new(),
-            marks: CachePadded::new(AtomicU64::new(0)),
-        }
-    }
-
-    fn insert<'a, 'g>(
-        &'a self,
-        resource: &Resource,
-        request: &Arc<Request>,
-        guard: &'g Guard,
-    ) -> Inserted<'a, 'g, Key, Arc<Request>> {
-        // T4. Relaxed: the mark is published by the draw, as the entry is. That another has set it
-        // is as good: once read as set, it reads as set for whoever draws later.
-        let mark = Marks::of(resource.path.depth());
-        if self.marks.load(Ordering::Relaxed) & mark == 0 {
-            self.marks.fetch_or(mark, Ordering::Relaxed);
-        }
-        self.list
-            .insert(Key::of(resource, request), Arc::clone(request), guard)
-    }
-}
-
-impl Key {
-    fn of(resource: &Resource, request: &Arc<Request>) -> Key {
-        Key {
-            path: resource.path.clone(),
-            birth: request.birth,
-            identity: crate::sync::identity(request),
-        }
-    }
-
-    /// Sorts before the keys of the path that were born at that time or earlier.
-    fn first(span: &Span, birth: u64) -> Key {
-        Key {
-            path: span.path.clone(),
-            birth,
-            identity: 0,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::path::Path;
+    use crate::resource::Mode;
 
     fn enter(table: &Table, mode: Mode) -> Arc<Request> {
         let path = Path::from(["a"]);
