@@ -16,10 +16,12 @@ pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 pub(crate) use std::thread;
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use crossbeam_epoch as epoch;
 use crossbeam_skiplist::base;
+use crossbeam_utils::Backoff;
 use crossbeam_utils::atomic::AtomicCell;
 use std::ops::Bound;
 
@@ -28,6 +30,31 @@ pub(crate) type Guard = epoch::Guard;
 
 pub(crate) fn pin() -> Guard {
     epoch::pin()
+}
+
+/// Waits by spinning for some microseconds at most; whether it is `done`.
+///
+/// Handing over to a thread that spins is a thousand times faster than waking one that is parked.
+pub(crate) fn spin_until(done: impl Fn() -> bool) -> bool {
+    let backoff = Backoff::new();
+    while !backoff.is_completed() {
+        if done() {
+            return true;
+        }
+        backoff.snooze();
+    }
+    false
+}
+
+/// Parks the thread until it is unparked or the deadline has passed; `false` if it had passed.
+pub(crate) fn park(deadline: Option<Instant>) -> bool {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    match left {
+        None => thread::park(),
+        Some(left) if left.is_zero() => return false,
+        Some(left) => thread::park_timeout(left),
+    }
+    true
 }
 
 /// The value, if this was the last reference: of several threads that let go, exactly one gets it.

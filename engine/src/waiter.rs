@@ -1,8 +1,7 @@
 //! Waiting for an event: as a future, or by blocking the thread.
 
 use crate::event::{Event, Subscriber};
-use crate::sync::{Arc, AtomicBool, Ordering, thread};
-use crossbeam_utils::Backoff;
+use crate::sync::{Arc, AtomicBool, Ordering, park, spin_until, thread};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -143,28 +142,16 @@ impl Wake for Unpark {
 }
 
 /// Blocks the thread until the event has happened or the deadline has passed; whether it happened.
-///
-/// Spins for a moment first: handing over to a spinning thread is a thousand times faster than
-/// waking a parked one.
 pub(crate) fn block_on(event: &Event<Arc<Waiter>>, deadline: Option<Instant>) -> bool {
-    let backoff = Backoff::new();
-    while !backoff.is_completed() {
-        if event.has_happened() {
-            return true;
-        }
-        backoff.snooze();
+    if spin_until(|| event.has_happened()) {
+        return true;
     }
     let waker = Waker::from(std::sync::Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
     let mut happened = pin!(Happened::new(event));
-    while happened
-        .as_mut()
-        .poll(&mut Context::from_waker(&waker))
-        .is_pending()
-    {
-        match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-            None => thread::park(),
-            Some(left) if left.is_zero() => return false,
-            Some(left) => thread::park_timeout(left),
+    while happened.as_mut().poll(&mut context).is_pending() {
+        if !park(deadline) {
+            return false;
         }
     }
     true
