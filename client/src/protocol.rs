@@ -25,10 +25,13 @@
 //! # Ok::<(), locktopus_client::protocol::DecodeError>(())
 //! ```
 
-use serde::de::{Error as _, IgnoredAny};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::error::Category;
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// The close code that follows an error object.
 pub const CLOSE_CODE_ERROR: u16 = 3000;
@@ -63,14 +66,53 @@ impl<'de> Deserialize<'de> for Mode {
 }
 
 /// One path to lock, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Resource {
     /// Whether for read or for write.
     #[serde(rename = "type")]
     pub mode: Mode,
     /// The segments of the path; none for the root, as when the member is missing or null.
-    #[serde(default, deserialize_with = "null_as_default")]
     pub path: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Resource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Resource, D::Error> {
+        #[derive(Deserialize)]
+        struct Members {
+            #[serde(rename = "type")]
+            mode: Mode,
+            #[serde(default, deserialize_with = "null_as_default")]
+            path: Vec<String>,
+        }
+
+        let Object(Members { mode, path }) = Object::deserialize(deserializer)?;
+        Ok(Resource { mode, path })
+    }
+}
+
+/// A JSON object, and only that: serde by itself also reads a struct from an array.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+
+        deserializer
+            .deserialize_map(Members(PhantomData))
+            .map(Object)
+    }
 }
 
 /// What a client asks for.
@@ -101,15 +143,10 @@ impl Request {
             resources: Vec<Resource>,
         }
 
-        // Other than the fields above say, serde also reads a struct from an array.
-        if message.trim_ascii_start().first() != Some(&b'{') {
-            serde_json::from_slice::<IgnoredAny>(message)?;
-            return Err(serde_json::Error::custom("not a JSON object").into());
-        }
-        let head: Head<'_> = serde_json::from_slice(message)?;
+        let Object(head): Object<Head<'_>> = serde_json::from_slice(message)?;
         match &*head.action {
             "lock" => Ok(Request::Lock(
-                serde_json::from_slice::<Body>(message)?.resources,
+                serde_json::from_slice::<Object<Body>>(message)?.0.resources,
             )),
             "release" => Ok(Request::Release),
             unknown => Err(DecodeError(format!(
@@ -219,25 +256,39 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
+/// Keeps what is allowed within [`MAX_ERROR_BYTES`], whatever came.
 impl From<serde_json::Error> for DecodeError {
     fn from(error: serde_json::Error) -> DecodeError {
-        let form = r#"{"action":"lock","resources":[…]} and {"action":"release"}"#;
+        const ALLOWED: &str = r#"; allowed: {"action":"lock","resources":[…]} or "release""#;
+        let text = error.to_string();
+        // A message is one line; where in it does not say much.
+        let (what, _) = text.rsplit_once(" at line ").unwrap_or((&text, ""));
         DecodeError(match error.classify() {
-            serde_json::error::Category::Data => format!("{error}; allowed are {form}"),
-            _ => format!("not JSON: {error}; allowed are {form}"),
+            Category::Data if what.contains("allowed") => what.to_owned(),
+            Category::Data => fit(what, MAX_ERROR_BYTES - ALLOWED.len()) + ALLOWED,
+            _ => {
+                fit(
+                    &format!("not JSON: {what}"),
+                    MAX_ERROR_BYTES - ALLOWED.len(),
+                ) + ALLOWED
+            }
         })
     }
 }
 
 /// Shortens an error text to [`MAX_ERROR_BYTES`], between characters.
 #[must_use]
-pub fn fit_error(mut error: String) -> String {
-    if error.len() > MAX_ERROR_BYTES {
-        let ellipsis = '…';
-        error.truncate(error.floor_char_boundary(MAX_ERROR_BYTES - ellipsis.len_utf8()));
-        error.push(ellipsis);
+pub fn fit_error(error: &str) -> String {
+    fit(error, MAX_ERROR_BYTES)
+}
+
+fn fit(text: &str, bytes: usize) -> String {
+    const ELLIPSIS: char = '…';
+    if text.len() <= bytes {
+        return text.to_owned();
     }
-    error
+    let end = text.floor_char_boundary(bytes - ELLIPSIS.len_utf8());
+    format!("{}{ELLIPSIS}", &text[..end])
 }
 
 #[cfg(test)]
@@ -314,9 +365,13 @@ mod tests {
             ("{", &["not JSON"]),
             ("hello", &["not JSON"]),
             ("\u{1}", &["not JSON"]),
-            ("[]", &["not a JSON object"]),
-            (r#"["lock"]"#, &["not a JSON object"]),
-            ("7", &["not a JSON object"]),
+            ("[]", &["expected an object"]),
+            (r#"["lock"]"#, &["expected an object"]),
+            ("7", &["expected an object"]),
+            (
+                r#"{"action":"lock","resources":[["write",["a"]]]}"#,
+                &["expected an object"],
+            ),
             ("{}", &["action"]),
             (r#"{"action":1}"#, &["integer"]),
             (r#"{"action":"look"}"#, &["\"look\"", "lock and release"]),
@@ -337,6 +392,10 @@ mod tests {
             ),
         ] {
             let error = decode(message).expect_err(message);
+            assert!(
+                error.len() <= MAX_ERROR_BYTES && error.contains("allowed"),
+                "{error}"
+            );
             assert!(
                 parts.iter().all(|part| error.contains(part)),
                 "{message}: {error}"
@@ -361,7 +420,7 @@ mod tests {
             "aé".repeat(60),
             "😀".repeat(40),
         ] {
-            let fitted = fit_error(text.clone());
+            let fitted = fit_error(&text);
             assert!(fitted.len() <= MAX_ERROR_BYTES);
             assert!(fitted == text || fitted.ends_with('…'));
         }

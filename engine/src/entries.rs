@@ -98,7 +98,7 @@ impl Entries {
         // before ours was born later or with us, hence drew later: only what sorts after ours
         // matters, and one step shows whether there is anything of our subtree.
         let own_writes_are_clear = only.mode == Mode::Write
-            && ticket == request.birth
+            && (ticket == request.birth || mutated!(AlwaysShortcut))
             && !own.next_is(|next| only.path.contains(&next.path));
         if own_writes_are_clear {
             Cursor::PAST_OWN_WRITES
@@ -125,6 +125,9 @@ impl Entries {
         guard: &'g Guard,
     ) -> Option<(Cursor, &'g Arc<Request>)> {
         let mut from = cursor;
+        if mutated!(ResumePastTheSpan) && from.after.take().is_some() {
+            from.span += 1;
+        }
         let rest = walk
             .resources
             .iter()
@@ -244,7 +247,7 @@ impl Section {
         // T4. Relaxed: the mark is published by the draw, as the entry is. That another has set it
         // is as good: once read as set, it reads as set for whoever draws later.
         let mark = Marks::of(resource.path.depth());
-        if self.marks.load(Ordering::Relaxed) & mark == 0 {
+        if self.marks.load(Ordering::Relaxed) & mark == 0 && !mutated!(NoMark) {
             self.marks.fetch_or(mark, Ordering::Relaxed);
         }
         self.list

@@ -114,6 +114,11 @@ impl<T: Subscriber> Event<T> {
 
     /// Makes it happen. The subscribers must be served by the caller; `None` if it had happened.
     pub(crate) fn happen(&self) -> Option<Subscribers<T>> {
+        if mutated!(TakeBeforeHappening) {
+            let taken = self.take();
+            let before = self.word.fetch_or(HAPPENED, Ordering::AcqRel);
+            return (before & HAPPENED == 0).then_some(taken);
+        }
         // E2. Release: for whoever sees it happened. Acquire: pairs with the announcement.
         let before = self.word.fetch_or(HAPPENED, Ordering::AcqRel);
         match before {
@@ -135,7 +140,11 @@ impl<T: Subscriber> Event<T> {
     /// that nobody else will, this one among them unless somebody has just taken it to serve it.
     pub(crate) fn subscribe(&self, subscriber: T) -> Option<Subscribers<T>> {
         // E1. AcqRel: the announcement is ordered before or after `happen` in the word's order.
-        let before = self.word.fetch_or(ANNOUNCED, Ordering::AcqRel);
+        let before = if mutated!(NoAnnouncement) {
+            self.word.load(Ordering::Acquire)
+        } else {
+            self.word.fetch_or(ANNOUNCED, Ordering::AcqRel)
+        };
         if before & HAPPENED != 0 {
             return Some(Subscribers::one(subscriber));
         }
@@ -155,7 +164,7 @@ impl<T: Subscriber> Event<T> {
                 break;
             }
         }
-        self.has_happened().then(|| self.take())
+        (self.has_happened() && !mutated!(NoLookAfterPush)).then(|| self.take())
     }
 
     /// Reports that one subscriber has died, so that the dead never outnumber the living by much.
@@ -163,7 +172,7 @@ impl<T: Subscriber> Event<T> {
     /// Cost: constant, amortised over the deaths: a purge visits at most two nodes for each.
     pub(crate) fn bury(&self) {
         let dead = self.dead.fetch_add(1, Ordering::Relaxed) + 1;
-        if dead < FEW_DEAD {
+        if dead < FEW_DEAD || mutated!(NoPurge) {
             return;
         }
         let len = self.chain.load().map_or(0, |head| head.len);

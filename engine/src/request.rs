@@ -46,7 +46,12 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn new(resources: ResourceSet, birth: u64) -> Request {
-        Request::with_ticket(resources, birth, PUBLISHING)
+        let published = mutated!(PublishedFromTheStart);
+        Request::with_ticket(
+            resources,
+            birth,
+            if published { PUBLISHED } else { PUBLISHING },
+        )
     }
 
     pub(crate) fn with_ticket(resources: ResourceSet, birth: u64, ticket: u64) -> Request {
@@ -65,7 +70,9 @@ impl Request {
     pub(crate) fn publish(&self, clock: &Clock) -> u64 {
         // R1. Release: pairs with the Acquire in `order`, so that a helper's draw, hence every
         // ticket after it, happens after our insertions.
-        self.ticket.store(PUBLISHED, Ordering::Release);
+        if !mutated!(PublishedFromTheStart) {
+            self.ticket.store(PUBLISHED, Ordering::Release);
+        }
         self.draw(clock)
     }
 
@@ -75,7 +82,7 @@ impl Request {
         match self.ticket.load(Ordering::Acquire) {
             // Its owner may have drawn a number smaller than ours and not have written it yet.
             // Help, so that neither has to wait for the other to go on.
-            PUBLISHED => self.draw(clock),
+            PUBLISHED if !mutated!(NoHelping) => self.draw(clock),
             ticket => ticket,
         }
     }

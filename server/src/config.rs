@@ -166,27 +166,24 @@ struct Kind<T> {
 
 const HOST: Kind<String> = Kind {
     read: |text| {
-        Some(
-            text.trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned(),
-        )
+        let host = text.trim_start_matches('[').trim_end_matches(']');
+        (!host.is_empty()).then(|| host.to_owned())
     },
     allowed: "an address or a name",
 };
 
 const PORT: Kind<u16> = Kind {
-    read: number,
+    read: whole_number,
     allowed: "a number from 0 to 65535",
 };
 
 const SECONDS: Kind<u64> = Kind {
-    read: number,
+    read: whole_number,
     allowed: "a whole number of seconds, 0 or more",
 };
 
 const MILLIS: Kind<u64> = Kind {
-    read: number,
+    read: whole_number,
     allowed: "a whole number of milliseconds, 0 or more",
 };
 
@@ -199,8 +196,10 @@ const SWITCH: Kind<bool> = Kind {
     allowed: "true, 1, yes, y, false, 0, no or n",
 };
 
-fn number<T: FromStr>(text: &str) -> Option<T> {
-    text.parse().ok()
+/// A number of digits only; Rust's own parser also takes a plus sign.
+pub(crate) fn whole_number<T: FromStr>(text: &str) -> Option<T> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
 }
 
 struct Settings<V> {
@@ -321,6 +320,8 @@ mod tests {
             ("--port x", ("", ""), ["--port", "65535"]),
             ("--port=65536", ("", ""), ["--port", "65535"]),
             ("--port=-1", ("", ""), ["--port", "65535"]),
+            ("--port=+1", ("", ""), ["--port", "65535"]),
+            ("--host=", ("", ""), ["--host", "name"]),
             (
                 "--stats-interval 1.5",
                 ("", ""),

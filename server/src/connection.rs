@@ -2,12 +2,16 @@
 
 use crate::namespaces::{Connected, Member};
 use crate::session::{Effect, Input, Left, Session};
+use crate::stream::HearsOn;
 use crate::{Server, engine_resource};
 use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
 use hyper_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
+use hyper_tungstenite::tungstenite::protocol::Role;
 use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use hyper_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
-use hyper_tungstenite::{HyperWebsocket, HyperWebsocketStream};
+use hyper_tungstenite::{HyperWebsocket, WebSocketStream};
+use hyper_util::rt::TokioIo;
 use locktopus_client::protocol::{CLOSE_CODE_ERROR, Resource, Response};
 use locktopus_engine::{Lock, LockError};
 use std::net::SocketAddr;
@@ -20,8 +24,11 @@ use tracing::info;
 /// The largest message, in bytes.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
+/// The most that waits to be written, in bytes: answers to pings, if the peer does not take them.
+const MAX_UNSENT_BYTES: usize = 4 * 1024;
+
 /// A peer that takes nothing for so long is broken.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the peer may take to close its side after the server has closed its own.
 const LINGER: Duration = Duration::from_secs(5);
@@ -34,9 +41,12 @@ pub(crate) fn websocket_config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(2 * 1024)
         .write_buffer_size(0)
+        .max_write_buffer_size(MAX_UNSENT_BYTES)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES))
 }
+
+type WebSocket = WebSocketStream<HearsOn<TokioIo<Upgraded>>>;
 
 /// What is known of a connection before it says anything.
 pub(crate) struct Connection {
@@ -61,9 +71,12 @@ impl Connection {
     /// Serves the connection until it ends. `websocket` becomes one once the upgrade is answered.
     pub(crate) async fn serve(self, websocket: HyperWebsocket) {
         let connected = Connected::new(&self.member.namespace);
-        let Ok(mut websocket) = websocket.await else {
+        let Ok(websocket) = websocket.await else {
             return;
         };
+        let stream = HearsOn::new(websocket.into_inner());
+        let config = Some(websocket_config());
+        let mut websocket = WebSocket::from_raw_socket(stream, Role::Server, config).await;
         self.log_client("connected");
         let mut session = Session::new();
         let mut lock = None;
@@ -77,13 +90,10 @@ impl Connection {
 
     async fn converse(
         &self,
-        websocket: &mut HyperWebsocketStream,
+        websocket: &mut WebSocket,
         session: &mut Session,
         lock: &mut Option<Lock>,
     ) -> End {
-        // Once writing has failed, what the peer had sent before is still read: a release counts
-        // even if nobody listens to the answer.
-        let mut peer_listens = true;
         loop {
             let effect = tokio::select! {
                 biased;
@@ -118,7 +128,8 @@ impl Connection {
                 }
                 Effect::Release(reply) => {
                     if let Some(lock) = lock.take() {
-                        self.log_lock("released", &lock);
+                        let granted = lock.is_acquired();
+                        self.log_lock(if granted { "released" } else { "withdrawn" }, &lock);
                         lock.release();
                     }
                     reply
@@ -126,12 +137,8 @@ impl Connection {
                 Effect::Fail(what) => return End::Failed(what),
                 Effect::Nothing | Effect::Lock(_) | Effect::Leave(_) => continue,
             };
-            if peer_listens {
-                let message = Message::text(reply.encode());
-                match timeout(SEND_TIMEOUT, websocket.send(message)).await {
-                    Ok(sent) => peer_listens = sent.is_ok(),
-                    Err(_) => return End::Gone,
-                }
+            if send(websocket, &reply).await.is_err() {
+                return End::Gone;
             }
         }
     }
@@ -191,6 +198,20 @@ impl Connection {
     }
 }
 
+/// Sends a message; an error if the peer does not take it in time.
+async fn send(websocket: &mut WebSocket, message: &Response) -> Result<(), Error> {
+    let message = Message::text(message.encode());
+    let sending = async {
+        // Makes room first: a peer that sends pings and does not read fills the buffer.
+        websocket.flush().await?;
+        websocket.send(message).await
+    };
+    match timeout(SEND_TIMEOUT, sending).await {
+        Ok(sent) => sent,
+        Err(_) => Err(Error::ConnectionClosed),
+    }
+}
+
 /// Resolves when the lock is granted; never without one.
 async fn granted(lock: &Option<Lock>) {
     match lock {
@@ -217,7 +238,7 @@ fn describe(error: &Error) -> Option<String> {
 ///
 /// The server closes its side and then reads on for a while: a socket that is closed with unread
 /// bytes is reset, and the peer may never see what was sent last.
-async fn goodbye(mut websocket: HyperWebsocketStream, end: End) {
+async fn goodbye(mut websocket: WebSocket, end: End) {
     let farewell = async {
         let close = match end {
             End::Gone => None,
@@ -225,7 +246,7 @@ async fn goodbye(mut websocket: HyperWebsocketStream, end: End) {
                 let error = Response::Error {
                     error: what.clone(),
                 };
-                websocket.send(Message::text(error.encode())).await?;
+                send(&mut websocket, &error).await?;
                 Some(close_frame(CLOSE_CODE_ERROR.into(), what))
             }
             End::ShutDown => {

@@ -1,6 +1,7 @@
 //! The routes: the upgrade of `/v1`, the status page, statistics.
 
 use crate::Server;
+use crate::config::whole_number;
 use crate::connection::{Connection, websocket_config};
 use crate::namespaces::Namespace;
 use http_body_util::Full;
@@ -35,15 +36,16 @@ pub(crate) fn respond(
 ) -> Answer {
     let get = *request.method() == Method::GET;
     let head = *request.method() == Method::HEAD;
+    let allowed = if request.uri().path() == "/v1" {
+        "GET"
+    } else {
+        "GET, HEAD"
+    };
     let answer = match request.uri().path() {
-        "/" | "/stats_v1" | "/stats" if !get && !head => Err(Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method not allowed; allowed are GET and HEAD",
-        )),
-        "/v1" if !get => Err(Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method not allowed; allowed is GET",
-        )),
+        "/" | "/stats_v1" | "/stats" | "/v1" if !(get || head && allowed.contains("HEAD")) => {
+            let sentence = format!("method not allowed; allowed here: {allowed}");
+            Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, sentence))
+        }
         "/" => Ok(content("text/plain; charset=utf-8", status_page(server))),
         "/v1" => upgrade(server, address, request),
         "/stats_v1" | "/stats" => statistics(server, &request),
@@ -56,7 +58,7 @@ pub(crate) fn respond(
         let mut answer = content("text/plain; charset=utf-8", sentence + "\n");
         *answer.status_mut() = status;
         let hint = match status {
-            StatusCode::METHOD_NOT_ALLOWED => Some((ALLOW, "GET")),
+            StatusCode::METHOD_NOT_ALLOWED => Some((ALLOW, allowed)),
             StatusCode::UPGRADE_REQUIRED => Some((UPGRADE, "websocket")),
             _ => None,
         };
@@ -77,12 +79,12 @@ fn upgrade(
     let namespace = namespace_of(&request)?;
     let abandon_timeout = match parameter(&request, ABANDON_TIMEOUT) {
         None => server.config.default_abandon_timeout,
-        Some(text) => Duration::from_millis(text.parse().map_err(|_| {
+        Some(text) => whole_number(&text).map(Duration::from_millis).ok_or_else(|| {
             Refusal::new(
                 StatusCode::BAD_REQUEST,
                 "URL parameter 'abandon-timeout-ms' must be a whole number of milliseconds, 0 or more",
             )
-        })?),
+        })?,
     };
     if !hyper_tungstenite::is_upgrade_request(&request) {
         return Err(Refusal::new(

@@ -11,6 +11,7 @@ mod connection;
 mod http;
 mod namespaces;
 pub mod session;
+mod stream;
 
 pub use config::{Command, Config, ConfigError, parse};
 
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -80,15 +81,20 @@ pub async fn run(
             .spawn(log_statistics(Arc::clone(&server), interval));
     }
     let mut shutdown = pin!(shutdown);
+    let mut accepting = true;
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
+                    accepting = true;
                     server.tasks.spawn(serve(Arc::clone(&server), stream, address));
                 }
                 Err(error) => {
-                    warn!(%error, "cannot accept a connection");
+                    if accepting {
+                        warn!(%error, "cannot accept connections for the moment");
+                    }
+                    accepting = false;
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -141,12 +147,10 @@ async fn serve(server: Arc<Server>, stream: TcpStream, address: SocketAddr) {
 }
 
 async fn log_statistics(server: Arc<Server>, interval: Duration) {
-    let mut ticks = interval_at(Instant::now() + interval, interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = server.closing.cancelled() => return,
-            _ = ticks.tick() => {}
+            () = sleep(interval) => {}
         }
         let namespaces = server.namespaces.list();
         info!(namespaces = namespaces.len(), "statistics");

@@ -30,8 +30,11 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
+    // Logging waits for nobody: if the log is not read, lines are dropped; if it is gone, all are.
+    let (log, _flush_at_exit) = tracing_appender::non_blocking(io::stderr());
     tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+        .with_writer(log)
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .init();

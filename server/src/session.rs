@@ -125,7 +125,7 @@ impl Session {
             }
             (Input::Refused(why), Phase::Asking) => {
                 self.phase = Phase::Ready;
-                self.fail(why)
+                self.fail(&why)
             }
             (Input::Granted, Phase::Enqueued { token }) => {
                 self.phase = Phase::Acquired { token };
@@ -134,9 +134,9 @@ impl Session {
             _ if self.failed => Effect::Nothing,
             (Input::Frame(frame), phase) => match Request::decode(frame) {
                 Ok(request) => self.request(request, phase),
-                Err(error) => self.fail(error.to_string()),
+                Err(error) => self.fail(&error.to_string()),
             },
-            (Input::Malformed(what), _) => self.fail(what),
+            (Input::Malformed(what), _) => self.fail(&what),
             (Input::Queued { .. } | Input::Refused(_) | Input::Granted, _) => Effect::Nothing,
         }
     }
@@ -168,9 +168,9 @@ impl Session {
         }
     }
 
-    fn fail(&mut self, what: impl Into<String>) -> Effect {
+    fn fail(&mut self, what: &str) -> Effect {
         self.failed = true;
-        Effect::Fail(fit_error(what.into()))
+        Effect::Fail(fit_error(what))
     }
 }
 

@@ -137,8 +137,9 @@ async fn a_release_followed_by_a_reset_is_not_lost() {
         let mut client = server.connect(&format!("namespace=n&{HOUR}")).await;
         client.lock("w:a").await;
         other.enqueue("w:a").await;
-        // Several answers are under way that nobody will read.
+        // Several answers are under way that nobody will read, those to pings among them.
         for _ in 0..20 {
+            client.send(Message::Ping("?".into())).await;
             client.send_release().await;
             client.send_lock("w:x").await;
         }

@@ -1,0 +1,327 @@
+//! Twins of the types that the engine's `sync` names, for the model checker.
+//!
+//! The engine's own source is compiled against this module instead of its own `sync`. loom then
+//! runs a model in every order, and with every stale value, that the memory orderings allow.
+//!
+//! # The twins
+//! - [`List`], for the skiplist: each key has a slot with an atomic of its own. An insert stores
+//!   there with Release, a walk loads with Acquire. A walk goes from key to key and looks each up
+//!   at its moment: it is not a snapshot, and what is not ordered before it may be missed.
+//!   One lock around a map would order all inserts and walks, and hide what must be shown.
+//! - [`Chain`] and [`Slot`], for `arc-swap` and the atomic cell: one atomic word, whose values
+//!   stand for the references; every operation is a read-modify-write of it.
+//!
+//! # What they cannot show
+//! - Stale loads of a chain: the twin's load is a read-modify-write. In the engine a stale load
+//!   only makes the replacement that follows fail, and the loop load again.
+//! - The reclamation of memory, and the counts of references: `Arc` is the standard one, guards do
+//!   nothing, and a removed entry is kept to the end of the model.
+//! - The links between the entries of a skiplist, hence its consume loads and the fence after a
+//!   walk: here each entry is reached by itself, with Acquire.
+//! - Sequential consistency: loom takes it for Acquire and Release.
+//!
+//! These are covered by the stress test on the real structures and by fuzzing with the address
+//! sanitizer.
+
+pub(crate) use crossbeam_utils::CachePadded;
+pub(crate) use loom::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
+pub(crate) use loom::thread;
+pub(crate) use std::sync::Arc;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+/// The most entries that a model may insert into one list. The atomics must be made before the
+/// threads of the model: loom wants every access to happen after that.
+const SLOTS: usize = 8;
+
+/// A lock that the model does not see: nothing is ordered by it, and no thread is switched inside.
+struct Unseen<T>(Mutex<T>);
+
+impl<T> Unseen<T> {
+    fn new(value: T) -> Unseen<T> {
+        Unseen(Mutex::new(value))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) struct Guard;
+
+pub(crate) fn pin() -> Guard {
+    Guard
+}
+
+pub(crate) fn spin_until(done: impl Fn() -> bool) -> bool {
+    done()
+}
+
+/// Time does not pass in a model: a deadline has always passed.
+pub(crate) fn park(deadline: Option<Instant>) -> bool {
+    if deadline.is_none() {
+        thread::park();
+    }
+    deadline.is_none()
+}
+
+pub(crate) fn into_inner<T>(last: Arc<T>) -> Option<T> {
+    Arc::into_inner(last)
+}
+
+/// Numbers in the order of first sight, since addresses differ from run to run, and loom must be
+/// able to repeat a run. What is numbered is in a list to the end of the model, so no address is
+/// ever used twice.
+pub(crate) fn identity<T>(value: &Arc<T>) -> usize {
+    let address = Arc::as_ptr(value).addr();
+    IDENTITIES.with(|seen| {
+        let mut seen = seen.lock();
+        let next = seen.len() + 1;
+        *seen.entry(address).or_insert(next)
+    })
+}
+
+thread_local! {
+    /// All threads of a model are one thread of the machine.
+    static IDENTITIES: Unseen<BTreeMap<usize, usize>> = Unseen::new(BTreeMap::new());
+}
+
+/// To be called at the beginning of a model.
+pub fn begin() {
+    IDENTITIES.with(|seen| seen.lock().clear());
+}
+
+const ABSENT: usize = 0;
+const PRESENT: usize = 1;
+const REMOVED: usize = 2;
+
+pub(crate) struct List<K, V> {
+    slots: Vec<ListSlot<K, V>>,
+    /// Which slot a key has, assigned by its insert.
+    order: Unseen<BTreeMap<K, usize>>,
+    len: AtomicUsize,
+}
+
+struct ListSlot<K, V> {
+    state: AtomicUsize,
+    entry: OnceLock<(K, V)>,
+}
+
+pub(crate) struct Entry<'a, 'g, K, V> {
+    list: &'a List<K, V>,
+    entry: &'a (K, V),
+    guard: &'g Guard,
+}
+
+pub(crate) struct Inserted<'a, 'g, K, V>(Entry<'a, 'g, K, V>);
+
+impl<K: Ord + Clone, V> List<K, V> {
+    pub(crate) fn new() -> List<K, V> {
+        let slot = |_| ListSlot {
+            state: AtomicUsize::new(ABSENT),
+            entry: OnceLock::new(),
+        };
+        List {
+            slots: (0..SLOTS).map(slot).collect(),
+            order: Unseen::new(BTreeMap::new()),
+            len: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn insert<'a, 'g>(
+        &'a self,
+        key: K,
+        value: V,
+        guard: &'g Guard,
+    ) -> Inserted<'a, 'g, K, V> {
+        self.len.fetch_add(1, Ordering::Relaxed);
+        let mut order = self.order.lock();
+        let next = order.len();
+        let slot = &self.slots[next];
+        let before = order.insert(key.clone(), next);
+        assert!(before.is_none(), "keys are unique");
+        drop(order);
+        assert!(slot.entry.set((key, value)).is_ok(), "a slot is used once");
+        slot.state.store(PRESENT, Ordering::Release);
+        let entry = slot.entry.get().expect("just set");
+        Inserted(Entry {
+            list: self,
+            entry,
+            guard,
+        })
+    }
+
+    pub(crate) fn remove(&self, key: &K, _: &Guard) {
+        let Some(slot) = self.order.lock().get(key).copied() else {
+            return;
+        };
+        let before = self.slots[slot].state.swap(REMOVED, Ordering::AcqRel);
+        assert_eq!(before, PRESENT, "only its owner removes an entry, once");
+        self.len.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn seek<'a: 'g, 'g>(
+        &'a self,
+        bound: Bound<&K>,
+        guard: &'g Guard,
+    ) -> Option<Entry<'a, 'g, K, V>> {
+        let mut at: Bound<K> = bound.cloned();
+        loop {
+            let (key, slot) = {
+                let order = self.order.lock();
+                let (key, slot) = order.range((at.as_ref(), Bound::Unbounded)).next()?;
+                (key.clone(), *slot)
+            };
+            let slot = &self.slots[slot];
+            if slot.state.load(Ordering::Acquire) == PRESENT {
+                let entry = slot.entry.get().expect("set before it is present");
+                return Some(Entry {
+                    list: self,
+                    entry,
+                    guard,
+                });
+            }
+            at = Bound::Excluded(key);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+}
+
+impl<'a: 'g, 'g, K: Ord + Clone, V> Entry<'a, 'g, K, V> {
+    pub(crate) fn key(&self) -> &'g K {
+        &self.entry.0
+    }
+
+    pub(crate) fn value(&self) -> &'g V {
+        &self.entry.1
+    }
+
+    pub(crate) fn next(&self) -> Option<Entry<'a, 'g, K, V>> {
+        self.list.seek(Bound::Excluded(&self.entry.0), self.guard)
+    }
+}
+
+impl<K: Ord + Clone, V> Inserted<'_, '_, K, V> {
+    pub(crate) fn next_is(&self, such: impl FnOnce(&K) -> bool) -> bool {
+        self.0.next().is_some_and(|next| such(next.key()))
+    }
+}
+
+/// One atomic word whose values stand for references.
+struct Word<N> {
+    word: AtomicUsize,
+    meaning: Unseen<Meaning<N>>,
+}
+
+struct Meaning<N> {
+    /// What the word holds now, and what that stands for; 0 is none.
+    value: usize,
+    reference: Option<Arc<N>>,
+    /// How many values there were.
+    values: usize,
+}
+
+impl<N> Word<N> {
+    fn new() -> Word<N> {
+        Word {
+            word: AtomicUsize::new(0),
+            meaning: Unseen::new(Meaning {
+                value: 0,
+                reference: None,
+                values: 0,
+            }),
+        }
+    }
+
+    fn load(&self) -> Option<Arc<N>> {
+        self.word.fetch_add(0, Ordering::AcqRel);
+        self.meaning.lock().reference.clone()
+    }
+
+    fn swap(&self, new: Option<Arc<N>>) -> Option<Arc<N>> {
+        let value = self.value_of(&new);
+        self.word.swap(value, Ordering::AcqRel);
+        self.set(value, new)
+    }
+
+    fn replace(&self, current: &Option<Arc<N>>, new: Option<Arc<N>>) -> bool {
+        let address = |of: &Option<Arc<N>>| of.as_ref().map(Arc::as_ptr);
+        let before = {
+            let meaning = self.meaning.lock();
+            let same = address(&meaning.reference) == address(current);
+            same.then_some(meaning.value)
+        };
+        let Some(before) = before else {
+            // A compare-and-swap that fails reads the word all the same.
+            self.word.fetch_add(0, Ordering::AcqRel);
+            return false;
+        };
+        let value = self.value_of(&new);
+        let swapped = self
+            .word
+            .compare_exchange(before, value, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if swapped {
+            drop(self.set(value, new));
+        }
+        swapped
+    }
+
+    fn value_of(&self, new: &Option<Arc<N>>) -> usize {
+        let mut meaning = self.meaning.lock();
+        meaning.values += 1;
+        if new.is_some() { meaning.values } else { 0 }
+    }
+
+    fn set(&self, value: usize, reference: Option<Arc<N>>) -> Option<Arc<N>> {
+        let mut meaning = self.meaning.lock();
+        meaning.value = value;
+        std::mem::replace(&mut meaning.reference, reference)
+    }
+}
+
+pub(crate) struct Chain<N>(Word<N>);
+
+impl<N> Chain<N> {
+    pub(crate) fn load(&self) -> Option<Arc<N>> {
+        self.0.load()
+    }
+
+    pub(crate) fn replace(&self, current: &Option<Arc<N>>, new: Option<Arc<N>>) -> bool {
+        self.0.replace(current, new)
+    }
+
+    pub(crate) fn take(&self) -> Option<Arc<N>> {
+        self.0.swap(None)
+    }
+}
+
+impl<N> Default for Chain<N> {
+    fn default() -> Chain<N> {
+        Chain(Word::new())
+    }
+}
+
+pub(crate) struct Slot<T>(Word<T>);
+
+impl<T> Slot<T> {
+    pub(crate) fn new() -> Slot<T> {
+        Slot(Word::new())
+    }
+
+    pub(crate) fn put(&self, value: Arc<T>) {
+        drop(self.0.swap(Some(value)));
+    }
+
+    pub(crate) fn take(&self) -> Option<Arc<T>> {
+        self.0.swap(None)
+    }
+}

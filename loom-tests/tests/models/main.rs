@@ -1,0 +1,41 @@
+//! Every interleaving of small scenarios, up to a number of preemptions.
+//!
+//! ```sh
+//! cargo test --release -p locktopus-loom-tests --test models
+//! LOOM_MAX_PREEMPTIONS=5 cargo test --release -p locktopus-loom-tests --test models   # deeper
+//! ```
+
+mod scenarios;
+
+macro_rules! models {
+    ($($scenario:ident up to $preemptions:literal;)*) => {
+        $(#[test]
+        fn $scenario() {
+            scenarios::explore($preemptions, scenarios::$scenario);
+        })*
+    };
+}
+
+models! {
+    two_requests_over_the_same_two_resources up to 3;
+    three_requests_that_overlap_pairwise up to 2;
+    parent_child_and_grandchild up to 2;
+    readers_and_a_writer up to 2;
+    a_ticket_before_all_entries_are_there up to 3;
+    help_races_the_owners_ticket up to 2;
+    tickets_overtake_births up to 3;
+    the_first_lock_of_a_depth up to 3;
+    a_release_races_a_watch up to 3;
+    a_parent_above_two_children_that_leave up to 3;
+    a_withdrawal_races_the_grant up to 3;
+    a_withdrawal_races_another up to 3;
+    a_withdrawal_races_a_watch up to 3;
+    a_holder_sees_what_the_last_one_did up to 3;
+    a_waker_is_registered_while_the_lock_is_granted up to 3;
+    a_dropped_future_races_the_grant up to 3;
+    a_thread_parks_while_the_lock_is_granted up to 3;
+    a_close_races_a_lock up to 3;
+    draining_races_the_last_release up to 3;
+    a_try_races_a_lock up to 3;
+    two_tries_race up to 3;
+}

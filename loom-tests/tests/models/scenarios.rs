@@ -1,0 +1,332 @@
+//! Small scenarios of two or three threads. Each ends with the same check: what is outstanding is
+//! granted exactly when nothing earlier conflicts, before and after each further release, and at
+//! the end the table is empty.
+
+use locktopus_loom_tests::{Lock, LockManager, Resource, begin};
+use loom::model::Builder;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize as Unseen, Ordering::Relaxed};
+use std::task::{Context, Wake, Waker};
+
+/// Runs a scenario in every order with at most so many preemptions.
+pub(crate) fn explore(preemptions: usize, scenario: fn()) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(match std::env::var("LOOM_MAX_PREEMPTIONS") {
+        Ok(deeper) => deeper.parse().expect("a number"),
+        Err(_) => preemptions,
+    });
+    builder.max_branches = 10_000;
+    builder.check(move || {
+        begin();
+        scenario();
+    });
+}
+
+/// `"w:a/b r:c"` is a write of `a/b` and a read of `c`.
+fn set(text: &str) -> Vec<Resource> {
+    let resource = |word: &str| match word.split_once(':').expect("r: or w:") {
+        ("r", path) => Resource::read(path.split('/')),
+        (_, path) => Resource::write(path.split('/')),
+    };
+    text.split_whitespace().map(resource).collect()
+}
+
+fn lock(locks: &LockManager, text: &str) -> Lock {
+    locks.lock(set(text)).expect("open")
+}
+
+/// The exact grant rule, for everything that is outstanding.
+fn check(locks: &LockManager, outstanding: &[Lock]) {
+    let conflict = |one: &Lock, other: &Lock| {
+        let others = other.resources();
+        one.resources()
+            .iter()
+            .any(|a| others.iter().any(|b| a.conflicts_with(b)))
+    };
+    let mut waiting = 0;
+    for one in outstanding {
+        let earlier = |other: &&Lock| other.token() < one.token() && conflict(one, other);
+        let blocked = outstanding.iter().any(|other| earlier(&other));
+        assert_eq!(one.is_acquired(), !blocked, "{one:?} among {outstanding:?}");
+        waiting += usize::from(blocked);
+    }
+    let stats = locks.stats();
+    assert_eq!(
+        (stats.acquired, stats.waiting),
+        (outstanding.len() - waiting, waiting)
+    );
+    assert_eq!(locks.requests().count(), outstanding.len());
+}
+
+/// Checks what is outstanding, and again after each release.
+fn check_to_the_end(locks: &LockManager, mut outstanding: Vec<Lock>) {
+    outstanding.sort_by_key(Lock::token);
+    check(locks, &outstanding);
+    while !outstanding.is_empty() {
+        outstanding.remove(0).release();
+        check(locks, &outstanding);
+    }
+    assert_eq!(locks.stats().resources, 0);
+}
+
+/// Each thread queues these sets one after the other; what comes out is outstanding together.
+fn queue_together<const N: usize>(threads: [&'static [&'static str]; N]) {
+    let locks = LockManager::new();
+    let run = |sets: &'static [&'static str]| {
+        let locks = locks.clone();
+        move || {
+            sets.iter()
+                .map(|text| lock(&locks, text))
+                .collect::<Vec<_>>()
+        }
+    };
+    let [first, others @ ..] = &threads[..] else {
+        unreachable!("there is a thread");
+    };
+    let others: Vec<_> = others.iter().map(|sets| thread::spawn(run(sets))).collect();
+    let mut outstanding = run(first)();
+    outstanding.extend(
+        others
+            .into_iter()
+            .flat_map(|other| other.join().expect("no panic")),
+    );
+    check_to_the_end(&locks, outstanding);
+}
+
+pub(crate) fn two_requests_over_the_same_two_resources() {
+    queue_together([&["w:a w:b"], &["w:b w:a"]]);
+}
+
+pub(crate) fn three_requests_that_overlap_pairwise() {
+    queue_together([&["w:a w:b"], &["w:b w:c"], &["w:c w:a"]]);
+}
+
+pub(crate) fn parent_child_and_grandchild() {
+    queue_together([&["w:a/b"], &["r:a"], &["w:a/b/c"]]);
+}
+
+pub(crate) fn readers_and_a_writer() {
+    queue_together([&["r:a"], &["w:a"], &["r:a"]]);
+}
+
+/// The second thread meets the first's request while it may be half inserted, then goes where the
+/// first's other entry is to come.
+pub(crate) fn a_ticket_before_all_entries_are_there() {
+    queue_together([&["w:a w:b"], &["w:a", "w:b"]]);
+}
+
+pub(crate) fn help_races_the_owners_ticket() {
+    queue_together([&["w:a"], &["w:a"], &["w:a"]]);
+}
+
+/// Tickets and births do not agree: the first's may be drawn between the others'.
+pub(crate) fn tickets_overtake_births() {
+    queue_together([&["w:a"], &["w:x", "w:a"]]);
+}
+
+/// Nothing was ever locked at the depth of the parent before.
+pub(crate) fn the_first_lock_of_a_depth() {
+    queue_together([&["r:a"], &["w:a/b"]]);
+}
+
+pub(crate) fn a_release_races_a_watch() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let releases = thread::spawn(move || holder.release());
+    let waiter = lock(&locks, "w:a/b");
+    releases.join().expect("no panic");
+    check_to_the_end(&locks, vec![waiter]);
+}
+
+/// The walk of the parent has to go on behind the child that is released first.
+pub(crate) fn a_parent_above_two_children_that_leave() {
+    let locks = LockManager::new();
+    let (first, second) = (lock(&locks, "w:a/1"), lock(&locks, "w:a/2"));
+    let releases = thread::spawn(move || first.release());
+    let parent = lock(&locks, "w:a");
+    releases.join().expect("no panic");
+    check_to_the_end(&locks, vec![second, parent]);
+}
+
+pub(crate) fn a_withdrawal_races_the_grant() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "r:a");
+    let writer = lock(&locks, "w:a");
+    let reader = lock(&locks, "r:a");
+    let releases = thread::spawn(move || holder.release());
+    writer.release();
+    releases.join().expect("no panic");
+    check_to_the_end(&locks, vec![reader]);
+}
+
+pub(crate) fn a_withdrawal_races_another() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "r:a");
+    let (first, second) = (lock(&locks, "w:a"), lock(&locks, "w:a"));
+    let reader = lock(&locks, "r:a");
+    let withdraws = thread::spawn(move || second.release());
+    first.release();
+    withdraws.join().expect("no panic");
+    check_to_the_end(&locks, vec![holder, reader]);
+}
+
+pub(crate) fn a_withdrawal_races_a_watch() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "r:a");
+    let writer = lock(&locks, "w:a");
+    let withdraws = thread::spawn(move || writer.release());
+    let reader = lock(&locks, "r:a");
+    withdraws.join().expect("no panic");
+    check_to_the_end(&locks, vec![holder, reader]);
+}
+
+/// Each counts up without an atomic step: who does not see what the last holder did loses a count.
+pub(crate) fn a_holder_sees_what_the_last_one_did() {
+    let locks = LockManager::new();
+    let counter = Arc::new(AtomicUsize::new(0));
+    let held = Arc::new(Unseen::new(0));
+    let run = {
+        let (locks, counter, held) = (locks.clone(), Arc::clone(&counter), Arc::clone(&held));
+        move || {
+            let lock = lock(&locks, "w:a");
+            if lock.is_acquired() {
+                counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+                held.fetch_add(1, Relaxed);
+            }
+            lock.release();
+        }
+    };
+    let other = thread::spawn(run.clone());
+    run();
+    other.join().expect("no panic");
+    assert_eq!(counter.load(Ordering::Relaxed), held.load(Relaxed));
+    check_to_the_end(&locks, Vec::new());
+}
+
+#[derive(Default)]
+struct Wakeups(Unseen);
+
+impl Wake for Wakeups {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+pub(crate) fn a_waker_is_registered_while_the_lock_is_granted() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let waiter = lock(&locks, "w:a");
+    let releases = thread::spawn(move || holder.release());
+    let wakeups = Arc::new(Wakeups::default());
+    let waker = Waker::from(Arc::clone(&wakeups));
+    {
+        let mut acquired = pin!(waiter.acquired());
+        let pending = acquired
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending();
+        releases.join().expect("no panic");
+        assert_eq!(wakeups.0.load(Relaxed), usize::from(pending));
+    }
+    check_to_the_end(&locks, vec![waiter]);
+}
+
+pub(crate) fn a_dropped_future_races_the_grant() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let waiter = lock(&locks, "w:a");
+    let releases = thread::spawn(move || holder.release());
+    let _ = pin!(waiter.acquired()).poll(&mut Context::from_waker(Waker::noop()));
+    releases.join().expect("no panic");
+    check_to_the_end(&locks, vec![waiter]);
+}
+
+pub(crate) fn a_thread_parks_while_the_lock_is_granted() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let waiter = lock(&locks, "w:a");
+    let releases = thread::spawn(move || holder.release());
+    waiter.wait();
+    assert!(waiter.is_acquired());
+    releases.join().expect("no panic");
+    check_to_the_end(&locks, vec![waiter]);
+}
+
+fn is_drained(locks: &LockManager) -> bool {
+    pin!(locks.drained())
+        .poll(&mut Context::from_waker(Waker::noop()))
+        .is_ready()
+}
+
+pub(crate) fn a_close_races_a_lock() {
+    let locks = LockManager::new();
+    let closes = {
+        let locks = locks.clone();
+        thread::spawn(move || {
+            locks.close();
+            // Nobody is granted any more once it has drained.
+            is_drained(&locks)
+        })
+    };
+    let locked = locks.lock(set("w:a"));
+    let drained = closes.join().expect("no panic");
+    assert!(
+        locked.is_err() || !drained,
+        "drained before a lock that was granted"
+    );
+    assert!(locks.lock(set("w:a")).is_err());
+    check_to_the_end(&locks, locked.into_iter().collect());
+    assert!(is_drained(&locks));
+}
+
+pub(crate) fn draining_races_the_last_release() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a w:b");
+    locks.close();
+    let releases = thread::spawn(move || holder.release());
+    let wakeups = Arc::new(Wakeups::default());
+    let waker = Waker::from(Arc::clone(&wakeups));
+    let drained = pin!(locks.drained())
+        .poll(&mut Context::from_waker(&waker))
+        .is_ready();
+    let resources = locks.stats().resources;
+    assert!(
+        !drained || resources == 0,
+        "drained, but {resources} entries are left"
+    );
+    releases.join().expect("no panic");
+    assert!(is_drained(&locks));
+    check_to_the_end(&locks, Vec::new());
+}
+
+pub(crate) fn a_try_races_a_lock() {
+    let locks = LockManager::new();
+    let tries = {
+        let locks = locks.clone();
+        thread::spawn(move || locks.try_lock(set("w:a/b")).expect("open"))
+    };
+    let locked = lock(&locks, "w:a");
+    let tried = tries.join().expect("no panic");
+    assert!(tried.as_ref().is_none_or(Lock::is_acquired));
+    assert!(tried.is_some() || locked.is_acquired());
+    check_to_the_end(&locks, tried.into_iter().chain([locked]).collect());
+}
+
+pub(crate) fn two_tries_race() {
+    let locks = LockManager::new();
+    let tries = {
+        let locks = locks.clone();
+        thread::spawn(move || locks.try_lock(set("w:a")).expect("open"))
+    };
+    let first = locks.try_lock(set("w:a")).expect("open");
+    let second = tries.join().expect("no panic");
+    assert_eq!(
+        usize::from(first.is_some()) + usize::from(second.is_some()),
+        1
+    );
+    check_to_the_end(&locks, first.into_iter().chain(second).collect());
+}
