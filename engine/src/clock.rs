@@ -38,9 +38,9 @@ impl Clock {
         )
     }
 
-    /// Marks every later ticket as refused; `false` if that had been done.
-    pub(crate) fn close(&self) -> bool {
+    /// Marks every later ticket as refused.
+    pub(crate) fn close(&self) {
         // AcqRel, as in `draw`: what drew its ticket before is visible to whoever drains.
-        self.0.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED == 0
+        self.0.fetch_or(CLOSED, Ordering::AcqRel);
     }
 }

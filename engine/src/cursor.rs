@@ -87,6 +87,25 @@ impl Span {
         }
     }
 
+    /// The number of the next span at an ancestor that may have entries, given the first entry
+    /// after those of this one, at `beyond`.
+    ///
+    /// An ancestor between here and `beyond` has none, or `beyond` would not be the first. So a deep
+    /// path is not looked up level by level, if nothing is locked above it.
+    pub(crate) fn next(path: &Path, number: u32, beyond: &Path) -> u32 {
+        let (common, is_ancestor) = path.common(beyond);
+        let level = if is_ancestor {
+            common
+        } else if *path > *beyond {
+            // All deeper ancestors sort after `beyond`.
+            common + 1
+        } else {
+            // All of them sort before it.
+            path.depth()
+        };
+        (level as u32 + 1).max(number + 1)
+    }
+
     pub(crate) fn holds(&self, key: &Key) -> bool {
         if self.subtree {
             self.path.contains(&key.path)

@@ -26,6 +26,12 @@ use crate::sync::{
 };
 use std::ops::Bound;
 
+/// A request of so many resources helps to reclaim memory when it leaves, and again after so many
+/// more: the epochs alone reclaim four entries for each operation, and fall behind for ever if there
+/// are more.
+const RECLAIM_FROM: usize = 4;
+const RECLAIM_EVERY: usize = 256;
+
 pub(crate) struct Entries {
     writes: Section,
     reads: Section,
@@ -109,9 +115,12 @@ impl Entries {
 
     /// Removes all entries of a request. By its owner (T2).
     pub(crate) fn remove(&self, request: &Arc<Request>, guard: &Guard) {
-        for resource in request.resources.iter() {
+        for (index, resource) in request.resources.iter().enumerate() {
             let key = Key::of(resource, request);
             self.section(resource.mode).list.remove(&key, guard);
+            if index % RECLAIM_EVERY == RECLAIM_FROM - 1 {
+                guard.flush();
+            }
         }
     }
 
@@ -143,8 +152,11 @@ impl Entries {
             {
                 let section = self.section(*mode);
                 let marks = Marks(section.marks.load(Ordering::Relaxed));
-                for number in from.span..marks.spans(&resource.path) {
+                let spans = marks.spans(&resource.path);
+                let mut number = from.span;
+                while number < spans {
                     if !marks.may_have(&resource.path, number) {
+                        number += 1;
                         continue;
                     }
                     let span = Span::new(&resource.path, number);
@@ -154,7 +166,7 @@ impl Entries {
                         None => Bound::Included(&Key::first(&span, walk.ticket)),
                     };
                     let mut entry = section.list.seek(bound, guard);
-                    while let Some(here) = entry.filter(|here| span.holds(here.key())) {
+                    while let Some(here) = entry.as_ref().filter(|here| span.holds(here.key())) {
                         let other = here.value();
                         if walk.waits_for(other, clock) {
                             let cursor = Cursor {
@@ -163,20 +175,23 @@ impl Entries {
                                 span: number,
                                 after: Some(here.key().clone()),
                             };
+                            fence_after_walk();
                             return Some((cursor, other));
                         }
                         entry = here.next();
                     }
                     from.after = None;
+                    number = match entry {
+                        _ if number == 0 => 1,
+                        Some(beyond) => Span::next(&resource.path, number, &beyond.key().path),
+                        None => spans,
+                    };
                 }
                 from.span = 0;
             }
             from.table = 0;
         }
-        // Pairs with the removal of entries that the walk did not meet any more. The skiplist reads
-        // with consume ordering on some machines, which orders only what is reached through it;
-        // what the last holder wrote is elsewhere.
-        fence(Ordering::Acquire);
+        fence_after_walk();
         None
     }
 
@@ -207,6 +222,13 @@ impl Entries {
         }
         None
     }
+}
+
+/// Pairs with the removal of entries that the walk did not meet any more. The skiplist reads with
+/// consume ordering on some machines, which orders only what is reached through it; what the last
+/// holder wrote is elsewhere.
+fn fence_after_walk() {
+    fence(Ordering::Acquire);
 }
 
 /// What a listing says of a request; `None` if it is entering, refused or gone.

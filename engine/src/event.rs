@@ -21,14 +21,14 @@
 //! happened without a taking, the word had not been announced; then the announcing comes later in
 //! the word's order and sees HAPPENED.
 
-use crate::sync::{Arc, AtomicI32, AtomicU32, Chain, Ordering, into_inner};
+use crate::sync::{Arc, AtomicU32, Chain, Ordering, into_inner};
 use std::mem::{self, ManuallyDrop};
 
 const HAPPENED: u32 = 1;
 const ANNOUNCED: u32 = 2;
 
 /// So few dead subscribers are not worth a purge.
-const FEW_DEAD: i32 = 16;
+const FEW_DEAD: u32 = 16;
 
 /// Something that can be told that an event has happened.
 pub(crate) trait Subscriber: Clone {
@@ -38,9 +38,8 @@ pub(crate) trait Subscriber: Clone {
 
 pub(crate) struct Event<T> {
     word: AtomicU32,
-    /// Deaths that were reported, less the dead that were purged. Signed, because a purge may come
-    /// between a death and its report.
-    dead: AtomicI32,
+    /// Deaths reported since the last purge.
+    dead: AtomicU32,
     /// Not dropped unless announced: even the drop of an empty `ArcSwapOption` visits every thread
     /// that ever used one.
     chain: ManuallyDrop<Chain<Node<T>>>,
@@ -63,6 +62,10 @@ impl<T> Drop for Link<T> {
             rest = node.next.0.take();
         }
     }
+}
+
+fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+    one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
 }
 
 /// The subscribers of an event that has happened, the newest first. To be served by its owner.
@@ -102,7 +105,7 @@ impl<T: Subscriber> Event<T> {
     pub(crate) fn new() -> Event<T> {
         Event {
             word: AtomicU32::new(0),
-            dead: AtomicI32::new(0),
+            dead: AtomicU32::new(0),
             chain: ManuallyDrop::new(Chain::default()),
         }
     }
@@ -169,44 +172,60 @@ impl<T: Subscriber> Event<T> {
 
     /// Reports that one subscriber has died, so that the dead never outnumber the living by much.
     ///
-    /// Cost: constant, amortised over the deaths: a purge visits at most two nodes for each.
+    /// Cost: constant, amortised over the deaths: a purge is due when about half of the chain is
+    /// dead, and who finds that claims them all.
     pub(crate) fn bury(&self) {
-        let dead = self.dead.fetch_add(1, Ordering::Relaxed) + 1;
+        // AcqRel: who claims a death must see it.
+        let dead = self.dead.fetch_add(1, Ordering::AcqRel) + 1;
         if dead < FEW_DEAD || mutated!(NoPurge) {
             return;
         }
         let len = self.chain.load().map_or(0, |head| head.len);
-        if i64::from(dead) * 2 >= i64::from(len) {
+        let is_due = dead.saturating_mul(2) >= len;
+        if is_due
+            && self
+                .dead
+                .compare_exchange(dead, 0, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        {
             self.purge();
         }
     }
 
-    /// Replaces the chain by one of the living. If another changes it meanwhile, the next death
-    /// tries again.
+    /// Replaces the chain by one of the living.
+    ///
+    /// What is pushed meanwhile only makes the next attempt look at that much more: a try that fails
+    /// keeps what it has done.
     fn purge(&self) {
-        let head = self.chain.load();
-        let mut living = Vec::new();
-        let mut visited = 0;
-        let mut rest = head.as_ref();
-        while let Some(node) = rest {
-            visited += 1;
-            if node.subscriber.is_live() {
-                living.push(node.subscriber.clone());
+        let mut seen = None;
+        let mut purged = Link(None);
+        loop {
+            let head = self.chain.load();
+            let mut living = Vec::new();
+            let mut rest = head.as_ref();
+            while let Some(node) = rest.filter(|node| !is_same(Some(node), seen.as_ref())) {
+                if node.subscriber.is_live() {
+                    living.push(node.subscriber.clone());
+                }
+                rest = node.next.0.as_ref();
             }
-            rest = node.next.0.as_ref();
-        }
-        let mut purged = None;
-        for (subscriber, len) in living.into_iter().rev().zip(1..) {
-            let next = Link(purged);
-            purged = Some(Arc::new(Node {
-                subscriber,
-                next,
-                len,
-            }));
-        }
-        let kept = purged.as_ref().map_or(0, |head| head.len as i32);
-        if self.chain.replace(&head, purged) {
-            self.dead.fetch_sub(visited - kept, Ordering::Relaxed);
+            if rest.is_none() && seen.is_some() {
+                // What was seen is not in the chain any more: somebody took or purged it.
+                return;
+            }
+            for subscriber in living.into_iter().rev() {
+                let len = purged.0.as_ref().map_or(0, |head| head.len) + 1;
+                let next = purged;
+                purged = Link(Some(Arc::new(Node {
+                    subscriber,
+                    next,
+                    len,
+                })));
+            }
+            if self.chain.replace(&head, purged.0.clone()) {
+                return;
+            }
+            seen = head;
         }
     }
 

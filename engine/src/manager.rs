@@ -88,7 +88,7 @@ impl LockManager {
     /// callers try for conflicting resources at the same moment, one of them may get `None` because
     /// of the other although that one gets `None` as well, because of a third.
     ///
-    /// Cost: as [`lock`](LockManager::lock); one look more if it succeeds, no write if it does not.
+    /// Cost: as [`lock`](LockManager::lock), and one look more; nothing is queued if it fails.
     ///
     /// # Errors
     /// As [`lock`](LockManager::lock).
@@ -126,7 +126,7 @@ impl LockManager {
     ///
     /// Not a snapshot: a request that is outstanding throughout is listed once; one that comes or
     /// goes meanwhile may be missing. Nothing is locked, so it may be read as slowly as one likes.
-    /// Cost: O(log outstanding) a step.
+    /// Cost: O(log outstanding) a step, and one more for each entry that is not a request's first.
     pub fn requests(&self) -> impl Iterator<Item = RequestInfo> + use<> {
         Requests {
             table: Arc::clone(&self.table),

@@ -68,7 +68,10 @@ fn unescape(text: &str) -> Option<(usize, Option<char>)> {
         'e' => Some((1, None)),
         'u' => {
             let (hex, _) = text[1..].strip_prefix('{')?.split_once('}')?;
-            let c = char::from_u32(u32::from_str_radix(hex, 16).ok()?)?;
+            // `from_str_radix` alone would take a sign, too.
+            let digits = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let code = u32::from_str_radix(hex, 16).ok().filter(|_| digits)?;
+            let c = char::from_u32(code)?;
             Some((hex.len() + 3, Some(c)))
         }
         _ => None,

@@ -130,6 +130,18 @@ impl Path {
         }
     }
 
+    /// How many segments the two begin with in common, and whether `other` has no more than these
+    /// and fewer than this one: whether it is an ancestor.
+    pub(crate) fn common(&self, other: &Path) -> (usize, bool) {
+        let (own, others) = (self.as_bytes(), other.as_bytes());
+        let same = own.iter().zip(others).take_while(|(a, b)| a == b).count();
+        let segments = own[..same]
+            .iter()
+            .filter(|byte| **byte == TERMINATOR)
+            .count();
+        (segments, same == others.len() && same < own.len())
+    }
+
     /// The path of the first `level` segments: the ancestor at that depth, or the path itself.
     pub(crate) fn prefix(&self, level: usize) -> Path {
         let end = match level {

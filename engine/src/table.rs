@@ -83,14 +83,19 @@ impl Table {
     /// The part of leaving that is not about entries.
     pub(crate) fn end(&self, request: &Arc<Request>, guard: Guard) {
         let watches = request.released.happen();
-        // After `released`, so that a listing never takes this for a grant.
-        if !request.granted.has_happened() && request.granted.happen().is_some() {
-            self.settle(request);
-            request.bury_watch();
-        }
-        if watches.as_ref().is_some_and(|watches| !watches.is_empty()) {
-            self.serve(watches, guard);
-        }
+        // After `released`, so that a listing never takes this for a grant. What is dropped here are
+        // the wakers of futures that are gone; that is code from outside, so it comes last.
+        let _given_up = if request.granted.has_happened() {
+            None
+        } else {
+            let given_up = request.granted.happen();
+            if given_up.is_some() {
+                self.settle(request);
+                request.bury_watch();
+            }
+            given_up
+        };
+        self.serve(watches, guard);
     }
 
     /// Advances the requests that watched one that is gone, and those found on the way; then wakes
@@ -98,6 +103,9 @@ impl Table {
     ///
     /// All grants come before the first wake: who spins or polls need not wait for other wake-ups.
     fn serve(&self, watches: Option<Subscribers<Watch>>, guard: Guard) {
+        if watches.as_ref().is_none_or(Subscribers::is_empty) {
+            return;
+        }
         // The newest comes first, the last is served first.
         let mut watches: Vec<Watch> = watches.into_iter().flatten().collect();
         let mut wakes = Wakes::default();
@@ -178,11 +186,11 @@ impl Table {
 
     /// Refuses requests from now on.
     pub(crate) fn close(&self) {
-        if self.clock.close() {
-            let mut wakes = Wakes::default();
-            wakes.add(self.closed.happen().into_iter().flatten());
-            wakes.wake();
-        }
+        self.clock.close();
+        // Even if another has closed it: that one may be suspended right here.
+        let mut wakes = Wakes::default();
+        wakes.add(self.closed.happen().into_iter().flatten());
+        wakes.wake();
     }
 
     /// A request for everything that comes after all that were not refused, and that nobody meets:

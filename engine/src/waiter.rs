@@ -2,9 +2,9 @@
 
 use crate::event::{Event, Subscriber};
 use crate::sync::{Arc, AtomicBool, Ordering, park, spin_until, thread};
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
@@ -38,28 +38,26 @@ impl Subscriber for Arc<Waiter> {
 /// Waiters to wake, in the order of their grants, once no guard is held: waking runs the code of an
 /// executor, which may call back.
 #[derive(Default)]
-pub(crate) struct Wakes(VecDeque<Arc<Waiter>>);
+pub(crate) struct Wakes(Vec<Arc<Waiter>>);
 
 impl Wakes {
     pub(crate) fn add(&mut self, waiters: impl Iterator<Item = Arc<Waiter>>) {
         self.0.extend(waiters);
     }
 
-    pub(crate) fn wake(mut self) {
-        self.wake_rest();
-    }
-
-    fn wake_rest(&mut self) {
-        while let Some(waiter) = self.0.pop_front() {
-            waiter.wake();
+    /// Wakes them all, even if a waker panics; its panic goes on afterwards, unless one is under way.
+    pub(crate) fn wake(self) {
+        let mut panic = None;
+        for waiter in self.0 {
+            // Unwind safe: nothing of ours is half done while a waker runs.
+            let woken = catch_unwind(AssertUnwindSafe(|| waiter.wake()));
+            panic = panic.or(woken.err());
         }
-    }
-}
-
-impl Drop for Wakes {
-    /// Wakes those that are left when a waker has panicked: none may be lost.
-    fn drop(&mut self) {
-        self.wake_rest();
+        if let Some(panic) = panic
+            && !std::thread::panicking()
+        {
+            resume_unwind(panic);
+        }
     }
 }
 

@@ -90,7 +90,15 @@ fn paths_print_as_people_write_them() {
 
 #[test]
 fn a_wrong_escape_is_located() {
-    for text in ["a\\", "a\\x", "\\u{}", "\\u{110000}", "a\\u41", "b\\u{41"] {
+    for text in [
+        "a\\",
+        "a\\x",
+        "\\u{}",
+        "\\u{110000}",
+        "a\\u41",
+        "b\\u{41",
+        "\\u{+41}",
+    ] {
         let error = text.parse::<Path>().unwrap_err().to_string();
         let at = text.find('\\').unwrap();
         assert!(error.contains(&format!("byte {at} ")), "{text}: {error}");

@@ -125,7 +125,7 @@ fn a_waker_that_panics_does_not_keep_others_asleep() {
     }
     let locks = LockManager::new();
     let first = write(&locks, "a");
-    let readers: Vec<Lock> = (0..3)
+    let readers: Vec<Lock> = (0..5)
         .map(|_| locks.lock([Resource::read(["a"])]).expect("open"))
         .collect();
     let tasks: Vec<Task> = readers.iter().map(|_| Task::new()).collect();
@@ -135,12 +135,38 @@ fn a_waker_that_panics_does_not_keep_others_asleep() {
         .map(|reader| Box::pin(reader.acquired()))
         .collect();
     let _ = futures[0].as_mut().poll(&mut Context::from_waker(&panics));
-    for (task, future) in tasks.iter().zip(&mut futures).skip(1) {
+    for (task, future) in tasks.iter().zip(&mut futures).skip(2) {
         assert!(task.poll(future.as_mut()).is_pending());
     }
     assert!(catch_unwind(AssertUnwindSafe(|| first.release())).is_err());
     assert!(readers.iter().all(Lock::is_acquired));
-    assert!(tasks.iter().skip(1).all(|task| task.wakeups() == 1));
+    assert!(tasks.iter().skip(2).all(|task| task.wakeups() == 1));
+}
+
+#[test]
+fn who_is_woken_finds_that_the_last_holder_is_gone() {
+    struct Counts(LockManager, AtomicUsize);
+    impl Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            self.1.store(self.0.stats().resources, Ordering::Relaxed);
+        }
+    }
+    let locks = LockManager::new();
+    let holder = locks
+        .lock([Resource::write(["a"]), Resource::read(["b"])])
+        .expect("open");
+    let waiter = write(&locks, "a");
+    let counts = Arc::new(Counts(locks.clone(), AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&counts));
+    let mut acquired = pin!(waiter.acquired());
+    assert!(
+        acquired
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    holder.release();
+    assert_eq!(counts.1.load(Ordering::Relaxed), 1);
 }
 
 #[test]
