@@ -1,9 +1,9 @@
 //! The routes: the upgrade of `/v1`, the status page, statistics.
 
 use crate::Server;
-use crate::config::whole_number;
 use crate::connection::{Connection, websocket_config};
 use crate::namespaces::Namespace;
+use crate::query::{Upgrade, namespace};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, UPGRADE};
@@ -12,10 +12,6 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-const NAMESPACE: &str = "namespace";
-const ABANDON_TIMEOUT: &str = "abandon-timeout-ms";
 
 type Answer = Response<Full<Bytes>>;
 
@@ -76,16 +72,10 @@ fn upgrade(
     address: SocketAddr,
     mut request: Request<Incoming>,
 ) -> Result<Answer, Refusal> {
-    let namespace = namespace_of(&request)?;
-    let abandon_timeout = match parameter(&request, ABANDON_TIMEOUT) {
-        None => server.config.default_abandon_timeout,
-        Some(text) => whole_number(&text).map(Duration::from_millis).ok_or_else(|| {
-            Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "URL parameter 'abandon-timeout-ms' must be a whole number of milliseconds, 0 or more",
-            )
-        })?,
-    };
+    let Upgrade {
+        namespace,
+        abandon_timeout,
+    } = Upgrade::parse(request.uri().query()).map_err(bad_request)?;
     if !hyper_tungstenite::is_upgrade_request(&request) {
         return Err(Refusal::new(
             StatusCode::UPGRADE_REQUIRED,
@@ -109,14 +99,14 @@ fn upgrade(
         id: server.last_connection.fetch_add(1, Ordering::Relaxed) + 1,
         address,
         member,
-        abandon_timeout,
+        abandon_timeout: abandon_timeout.unwrap_or(server.config.default_abandon_timeout),
     };
     server.tasks.spawn(connection.serve(websocket));
     Ok(answer)
 }
 
 fn statistics(server: &Server, request: &Request<Incoming>) -> Result<Answer, Refusal> {
-    let name = namespace_of(request)?;
+    let name = namespace(request.uri().query()).map_err(bad_request)?;
     let namespace = server.namespaces.get(&name).ok_or_else(|| {
         Refusal::new(
             StatusCode::NOT_FOUND,
@@ -175,23 +165,8 @@ pub(crate) fn summary(namespace: &Namespace) -> String {
     )
 }
 
-fn namespace_of(request: &Request<Incoming>) -> Result<String, Refusal> {
-    parameter(request, NAMESPACE)
-        .filter(|name| !name.is_empty())
-        .ok_or_else(|| {
-            Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "URL parameter 'namespace' is required and must not be empty",
-            )
-        })
-}
-
-/// The first parameter of this name in the query, decoded.
-fn parameter(request: &Request<Incoming>, name: &str) -> Option<String> {
-    let query = request.uri().query()?;
-    form_urlencoded::parse(query.as_bytes())
-        .find(|(key, _)| key == name)
-        .map(|(_, value)| value.into_owned())
+fn bad_request(sentence: &str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, sentence)
 }
 
 fn content(kind: &'static str, text: String) -> Answer {

@@ -10,6 +10,7 @@ mod config;
 mod connection;
 mod http;
 mod namespaces;
+pub mod query;
 pub mod session;
 mod stream;
 

@@ -1,0 +1,97 @@
+//! Operations against a naive oracle: every grant, after every step, and the statistics.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use locktopus_engine::{Lock, LockManager, Path, Resource};
+
+#[derive(Debug, Arbitrary)]
+enum Operation {
+    Lock(Vec<Wish>),
+    TryLock(Vec<Wish>),
+    /// Releases or withdraws one of the outstanding.
+    End(u8),
+}
+
+#[derive(Debug, Arbitrary)]
+struct Wish {
+    write: bool,
+    /// Two bits a segment, up to the first `3`.
+    path: u16,
+}
+
+impl Wish {
+    fn resource(&self) -> Resource {
+        let segments = (0..8)
+            .map(|i| self.path >> (2 * i) & 3)
+            .take_while(|bits| *bits != 3);
+        let path = Path::from(segments.map(|bits| ["a", "b", ""][usize::from(bits)]));
+        if self.write {
+            Resource::write(path)
+        } else {
+            Resource::read(path)
+        }
+    }
+}
+
+fn conflict(some: &[Resource], others: &[Resource]) -> bool {
+    some.iter()
+        .any(|one| others.iter().any(|other| one.conflicts_with(other)))
+}
+
+/// The outstanding requests, with all that was asked for, in the order of their tokens.
+fn check(locks: &LockManager, outstanding: &[(Vec<Resource>, Lock)]) {
+    let mut acquired = 0;
+    for (index, (set, lock)) in outstanding.iter().enumerate() {
+        let blocked = outstanding[..index]
+            .iter()
+            .any(|(other, _)| conflict(other, set));
+        assert_eq!(lock.is_acquired(), !blocked);
+        acquired += usize::from(!blocked);
+    }
+    let stats = locks.stats();
+    assert_eq!(
+        (stats.acquired, stats.waiting),
+        (acquired, outstanding.len() - acquired)
+    );
+}
+
+fuzz_target!(|operations: Vec<Operation>| {
+    let locks = LockManager::new();
+    let mut outstanding: Vec<(Vec<Resource>, Lock)> = Vec::new();
+    for operation in operations.iter().take(100) {
+        let set = match operation {
+            Operation::Lock(wishes) | Operation::TryLock(wishes) => {
+                wishes.iter().take(5).map(Wish::resource).collect()
+            }
+            Operation::End(_) => Vec::new(),
+        };
+        match operation {
+            Operation::End(index) if !outstanding.is_empty() => {
+                drop(outstanding.remove(usize::from(*index) % outstanding.len()));
+            }
+            Operation::End(_) => {}
+            _ if set.is_empty() => assert!(locks.lock(set).is_err()),
+            Operation::Lock(_) => {
+                let lock = locks.lock(set.clone()).expect("open");
+                assert!(
+                    outstanding
+                        .last()
+                        .is_none_or(|(_, last)| last.token() < lock.token())
+                );
+                outstanding.push((set, lock));
+            }
+            Operation::TryLock(_) => {
+                let free = outstanding.iter().all(|(other, _)| !conflict(other, &set));
+                let tried = locks.try_lock(set.clone()).expect("open");
+                assert_eq!(tried.is_some(), free);
+                outstanding.extend(tried.map(|lock| (set, lock)));
+            }
+        }
+        check(&locks, &outstanding);
+    }
+    let listed = locks.requests().count();
+    assert_eq!(listed, outstanding.len());
+    drop(outstanding);
+    assert_eq!(locks.stats().resources, 0);
+});

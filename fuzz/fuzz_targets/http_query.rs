@@ -1,0 +1,22 @@
+//! Arbitrary query strings: parameters that mean the same when they are written anew, or a refusal
+//! that names one of them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use locktopus_server::query::{Upgrade, namespace};
+
+fuzz_target!(|query: &str| {
+    match Upgrade::parse(Some(query)) {
+        Ok(upgrade) => {
+            assert_eq!(namespace(Some(query)).as_ref(), Ok(&upgrade.namespace));
+            let mut anew = form_urlencoded::Serializer::new(String::new());
+            anew.append_pair("unknown", query);
+            anew.append_pair("namespace", &upgrade.namespace);
+            if let Some(timeout) = upgrade.abandon_timeout {
+                anew.append_pair("abandon-timeout-ms", &timeout.as_millis().to_string());
+            }
+            assert_eq!(Upgrade::parse(Some(&anew.finish())), Ok(upgrade));
+        }
+        Err(refusal) => assert!(refusal.starts_with("URL parameter '")),
+    }
+});

@@ -1,0 +1,23 @@
+//! Paths: the encoding reads back, and its order and prefixes are those of the segments.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use locktopus_engine::Path;
+
+fuzz_target!(|pair: (Vec<String>, Vec<String>)| {
+    let (some, others) = pair;
+    let (path, other) = (Path::from(&some), Path::from(&others));
+    assert!(path.segments().eq(some.iter().map(String::as_str)));
+    assert_eq!(path.depth(), some.len());
+    assert_eq!(path.cmp(&other), some.cmp(&others));
+    assert_eq!(path == other, some == others);
+    assert_eq!(path.contains(&other), others.starts_with(&some));
+    let printed = path.to_string();
+    assert_eq!(printed.parse(), Ok(path));
+    // Any text is a path or a clear error.
+    if let Some(text) = others.first()
+        && let Ok(read) = text.parse::<Path>()
+    {
+        assert_eq!(read.to_string().parse(), Ok(read));
+    }
+});

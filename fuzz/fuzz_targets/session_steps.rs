@@ -1,0 +1,119 @@
+//! Arbitrary events into the session machine: one lock at most, none lost or left behind, errors
+//! end it.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use locktopus_client::protocol::{MAX_ERROR_BYTES, Response, State};
+use locktopus_server::session::{Effect, Input, Left, Session};
+
+#[derive(Debug, Arbitrary)]
+enum Event {
+    Frame(Vec<u8>),
+    Lock,
+    Release,
+    Malformed(String),
+    Queued { token: u64, acquired: bool },
+    Refused(String),
+    Granted,
+    Ended,
+}
+
+/// What the driver has, according to the effects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    None,
+    Asked,
+    Waiting(u64),
+    Held(u64),
+}
+
+fuzz_target!(|events: Vec<Event>| {
+    let mut session = Session::new();
+    let mut lock = Lock::None;
+    let (mut failed, mut ended) = (false, false);
+    for event in &events {
+        // A driver queues a request when it is asked to, and hears of a grant once.
+        let input = match event {
+            Event::Frame(frame) => Input::Frame(frame),
+            Event::Lock => Input::Frame(br#"{"action":"lock","resources":[{"type":"w"}]}"#),
+            Event::Release => Input::Frame(br#"{"action":"release"}"#),
+            Event::Malformed(what) => Input::Malformed(what.clone()),
+            Event::Queued { token, acquired } => {
+                if lock == Lock::Asked {
+                    lock = if *acquired {
+                        Lock::Held(*token)
+                    } else {
+                        Lock::Waiting(*token)
+                    };
+                }
+                Input::Queued {
+                    token: *token,
+                    acquired: *acquired,
+                }
+            }
+            Event::Refused(why) => {
+                if lock == Lock::Asked {
+                    lock = Lock::None;
+                }
+                Input::Refused(why.clone())
+            }
+            Event::Granted => {
+                if let Lock::Waiting(token) = lock {
+                    lock = Lock::Held(token);
+                }
+                Input::Granted
+            }
+            Event::Ended => Input::Ended,
+        };
+        let is_end = matches!(input, Input::Ended);
+        let effect = session.step(input);
+        assert!(
+            !ended || effect == Effect::Nothing,
+            "after the end: {effect:?}"
+        );
+        match effect {
+            Effect::Nothing => {}
+            Effect::Lock(_) => {
+                assert!(!failed && lock == Lock::None, "a second lock");
+                lock = Lock::Asked;
+            }
+            Effect::Reply(Response::State { id, state, .. }) => {
+                assert!(!failed);
+                let expected = match lock {
+                    Lock::Waiting(token) => (token, State::Enqueued),
+                    Lock::Held(token) => (token, State::Acquired),
+                    other => panic!("a reply about {other:?}"),
+                };
+                assert_eq!((id.parse(), state), (Ok(expected.0), expected.1));
+            }
+            Effect::Release(Response::State { id, state, .. }) => {
+                assert!(!failed);
+                let (Lock::Waiting(token) | Lock::Held(token)) = lock else {
+                    panic!("a release of {lock:?}");
+                };
+                assert_eq!((id.parse(), state), (Ok(token), State::Ready));
+                lock = Lock::None;
+            }
+            Effect::Reply(error) | Effect::Release(error) => panic!("{error:?}"),
+            Effect::Fail(what) => {
+                assert!(!failed && what.len() <= MAX_ERROR_BYTES);
+                failed = true;
+            }
+            Effect::Leave(left) => {
+                assert!(is_end);
+                ended = true;
+                let expected = match lock {
+                    Lock::None | Lock::Asked => Left::Nothing,
+                    Lock::Waiting(_) => Left::Waiting,
+                    Lock::Held(_) => Left::Holding,
+                };
+                assert_eq!(left, expected);
+            }
+        }
+        assert_eq!(
+            session.is_waiting(),
+            !ended && matches!(lock, Lock::Waiting(_))
+        );
+    }
+});

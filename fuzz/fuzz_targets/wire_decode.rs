@@ -1,0 +1,18 @@
+//! Arbitrary frames never panic; what is read is written back with the same meaning.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use locktopus_client::protocol::{MAX_ERROR_BYTES, Request, Response, fit_error};
+
+fuzz_target!(|frame: &[u8]| {
+    match Request::decode(frame) {
+        Ok(request) => assert_eq!(Request::decode(request.encode().as_bytes()), Ok(request)),
+        Err(error) => {
+            let text = error.to_string();
+            assert!(!text.is_empty() && fit_error(&text).len() <= MAX_ERROR_BYTES);
+        }
+    }
+    if let Ok(response) = Response::decode(frame) {
+        assert_eq!(Response::decode(response.encode().as_bytes()), Ok(response));
+    }
+});

@@ -1,0 +1,198 @@
+//! Lock-freedom, shown: a thread is suspended at each step of an operation in turn, for as long as
+//! others take for thousands of operations on conflicting and on disjoint paths. Then it resumes,
+//! and all ends well.
+
+use crate::steps::{Suspension, suspend_later};
+use crate::{Lock, LockManager, Resource};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+/// Operations of the others while one is suspended.
+const ROUNDS: usize = 400;
+/// More steps than any of these operations has.
+const MANY_STEPS: usize = 1_000;
+/// Nothing here takes long: whoever waits longer waits for ever.
+const LOST: Duration = Duration::from_secs(30);
+
+fn set(text: &str) -> Vec<Resource> {
+    let resource = |word: &str| match word.split_once(':').expect("r: or w:") {
+        ("r", path) => Resource::read(path.split('/')),
+        (_, path) => Resource::write(path.split('/')),
+    };
+    text.split_whitespace().map(resource).collect()
+}
+
+fn lock(locks: &LockManager, text: &str) -> Lock {
+    locks.lock(set(text)).expect("open")
+}
+
+/// What others do meanwhile. None of it may wait.
+fn others_go_on(locks: &LockManager) {
+    for round in 0..ROUNDS {
+        // In the way of the suspended one, above it, below it, and with it.
+        for text in ["w:a", "r:a", "w:a/b r:c", "r:", "w:c"] {
+            drop(lock(locks, text));
+        }
+        drop(locks.try_lock(set("w:a w:c")).expect("open"));
+        // A small queue of their own, beside it.
+        let own = [
+            lock(locks, "w:x/1"),
+            lock(locks, "r:x"),
+            lock(locks, "w:x/1/y"),
+        ];
+        let acquired = own.iter().map(Lock::is_acquired).collect::<Vec<_>>();
+        assert_eq!(acquired, [true, false, false], "nobody else wants these");
+        let [first, second, third] = own;
+        first.release();
+        assert!(second.is_acquired() && !third.is_acquired());
+        second.release();
+        assert!(third.is_acquired());
+        if round % 100 == 0 {
+            let _ = (locks.stats(), locks.requests().count());
+        }
+    }
+}
+
+/// Suspends `operation` at each of its steps in turn; it runs on what `prepare` makes. Returns how
+/// many steps it has.
+fn suspend_everywhere<T: Send>(
+    prepare: impl Fn(&LockManager) -> (Vec<Lock>, T),
+    operation: impl Fn(&LockManager, T) -> Option<Lock> + Sync,
+) -> usize {
+    for steps in 0..MANY_STEPS {
+        let locks = LockManager::new();
+        let (others, prepared) = prepare(&locks);
+        let (suspended_sender, suspended) = channel();
+        let (resume, resume_receiver) = channel();
+        let finished = thread::scope(|scope| {
+            let (locks, operation) = (&locks, &operation);
+            let stalling = scope.spawn(move || {
+                suspend_later(Suspension {
+                    steps,
+                    suspended: suspended_sender,
+                    resume: resume_receiver,
+                });
+                operation(locks, prepared)
+            });
+            // An error: it has ended before it took so many steps.
+            let finished = suspended.recv().is_err();
+            if !finished {
+                thread::scope(|scope| {
+                    scope.spawn(|| others_go_on(&locks.clone()));
+                });
+                resume.send(()).expect("it is suspended");
+            }
+            let left = stalling.join().expect("no panic");
+            others.into_iter().for_each(Lock::release);
+            if let Some(left) = left {
+                assert!(left.wait_timeout(LOST), "{left:?} is lost");
+            }
+            finished
+        });
+        let stats = locks.stats();
+        assert_eq!((stats.acquired, stats.waiting, stats.resources), (0, 0, 0));
+        assert_eq!(locks.requests().count(), 0);
+        if finished {
+            return steps;
+        }
+    }
+    panic!("more than {MANY_STEPS} steps");
+}
+
+#[test]
+fn in_a_lock_that_is_granted_at_once() {
+    let steps = suspend_everywhere(|_| (vec![], ()), |locks, ()| Some(lock(locks, "w:a/b w:c")));
+    assert!(steps > 10, "only {steps} steps");
+}
+
+#[test]
+fn in_a_lock_that_has_to_wait() {
+    let steps = suspend_everywhere(
+        |locks| (vec![lock(locks, "r:a"), lock(locks, "w:c/1")], ()),
+        |locks, ()| Some(lock(locks, "w:a/b w:c")),
+    );
+    assert!(steps > 15, "only {steps} steps");
+}
+
+#[test]
+fn in_a_release_that_grants_others() {
+    let steps = suspend_everywhere(
+        |locks| {
+            let holder = lock(locks, "w:a w:c");
+            (
+                vec![
+                    lock(locks, "r:a/b"),
+                    lock(locks, "r:a/b"),
+                    lock(locks, "w:c w:a"),
+                ],
+                holder,
+            )
+        },
+        |_, holder| {
+            holder.release();
+            None
+        },
+    );
+    assert!(steps > 20, "only {steps} steps");
+}
+
+#[test]
+fn in_a_withdrawal_that_lets_others_in() {
+    let steps = suspend_everywhere(
+        |locks| {
+            let holder = lock(locks, "r:a");
+            let writer = lock(locks, "w:a");
+            (vec![holder, lock(locks, "r:a/b")], writer)
+        },
+        |_, writer| {
+            writer.release();
+            None
+        },
+    );
+    assert!(steps > 10, "only {steps} steps");
+}
+
+#[test]
+fn in_a_try_lock_that_succeeds() {
+    let steps = suspend_everywhere(
+        |_| (vec![], ()),
+        |locks, ()| locks.try_lock(set("w:a/b r:c")).expect("open"),
+    );
+    assert!(steps > 10, "only {steps} steps");
+}
+
+#[test]
+fn in_a_try_lock_that_fails() {
+    let steps = suspend_everywhere(
+        |locks| (vec![lock(locks, "w:a")], ()),
+        |locks, ()| locks.try_lock(set("w:a/b r:c")).expect("open"),
+    );
+    assert!(steps > 2, "only {steps} steps");
+}
+
+#[test]
+fn in_a_close() {
+    // The others would be refused: only what a second closer needs is checked.
+    for steps in 0..3 {
+        let locks = LockManager::new();
+        let (suspended_sender, suspended) = channel();
+        let (resume, resume_receiver) = channel();
+        thread::scope(|scope| {
+            let locks = &locks;
+            scope.spawn(move || {
+                suspend_later(Suspension {
+                    steps,
+                    suspended: suspended_sender,
+                    resume: resume_receiver,
+                });
+                locks.close();
+            });
+            if suspended.recv().is_ok() {
+                locks.close();
+                assert!(locks.is_closed() && locks.lock(set("w:a")).is_err());
+                resume.send(()).expect("it is suspended");
+            }
+        });
+    }
+}

@@ -1,0 +1,129 @@
+//! The engine's own `sync`, with a step before every access.
+
+#[path = "../../../engine/src/sync.rs"]
+mod real;
+
+pub(crate) use real::{
+    Arc, CachePadded, Entry, Guard, Inserted, Ordering, fence, identity, into_inner, park, pin,
+    spin_until, thread,
+};
+
+use crate::steps::step;
+use std::ops::Bound;
+
+macro_rules! stepped {
+    ($($atomic:ident of $value:ty: $($method:ident($($arg:ident: $kind:ty),*) $(-> $result:ty)?),*;)*) => {
+        $(pub(crate) struct $atomic(real::$atomic);
+
+        impl $atomic {
+            pub(crate) fn new(value: $value) -> $atomic {
+                $atomic(real::$atomic::new(value))
+            }
+
+            $(pub(crate) fn $method(&self, $($arg: $kind),*) $(-> $result)? {
+                step();
+                self.0.$method($($arg),*)
+            })*
+        })*
+    };
+}
+
+stepped! {
+    AtomicBool of bool: load(order: Ordering) -> bool, store(value: bool, order: Ordering);
+    AtomicU32 of u32:
+        load(order: Ordering) -> u32,
+        store(value: u32, order: Ordering),
+        fetch_add(value: u32, order: Ordering) -> u32,
+        fetch_or(value: u32, order: Ordering) -> u32,
+        compare_exchange(old: u32, new: u32, ok: Ordering, err: Ordering) -> Result<u32, u32>;
+    AtomicU64 of u64:
+        load(order: Ordering) -> u64,
+        store(value: u64, order: Ordering),
+        swap(value: u64, order: Ordering) -> u64,
+        fetch_add(value: u64, order: Ordering) -> u64,
+        fetch_or(value: u64, order: Ordering) -> u64,
+        compare_exchange(old: u64, new: u64, ok: Ordering, err: Ordering) -> Result<u64, u64>;
+    AtomicUsize of usize:
+        load(order: Ordering) -> usize,
+        fetch_add(value: usize, order: Ordering) -> usize,
+        fetch_sub(value: usize, order: Ordering) -> usize;
+}
+
+pub(crate) struct List<K, V>(real::List<K, V>);
+
+impl<K: Ord + Send + 'static, V: Send + 'static> List<K, V> {
+    pub(crate) fn new() -> List<K, V> {
+        List(real::List::new())
+    }
+
+    pub(crate) fn insert<'a, 'g>(
+        &'a self,
+        key: K,
+        value: V,
+        guard: &'g Guard,
+    ) -> Inserted<'a, 'g, K, V> {
+        step();
+        self.0.insert(key, value, guard)
+    }
+
+    pub(crate) fn remove(&self, key: &K, guard: &Guard) {
+        step();
+        self.0.remove(key, guard);
+    }
+
+    pub(crate) fn seek<'a: 'g, 'g>(
+        &'a self,
+        bound: Bound<&K>,
+        guard: &'g Guard,
+    ) -> Option<Entry<'a, 'g, K, V>> {
+        step();
+        self.0.seek(bound, guard)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+pub(crate) struct Chain<N>(real::Chain<N>);
+
+impl<N> Chain<N> {
+    pub(crate) fn load(&self) -> Option<Arc<N>> {
+        step();
+        self.0.load()
+    }
+
+    pub(crate) fn replace(&self, current: &Option<Arc<N>>, new: Option<Arc<N>>) -> bool {
+        step();
+        self.0.replace(current, new)
+    }
+
+    pub(crate) fn take(&self) -> Option<Arc<N>> {
+        step();
+        self.0.take()
+    }
+}
+
+impl<N> Default for Chain<N> {
+    fn default() -> Chain<N> {
+        Chain(real::Chain::default())
+    }
+}
+
+pub(crate) struct Slot<T>(real::Slot<T>);
+
+impl<T> Slot<T> {
+    pub(crate) fn new() -> Slot<T> {
+        Slot(real::Slot::new())
+    }
+
+    pub(crate) fn put(&self, value: Arc<T>) {
+        step();
+        self.0.put(value);
+    }
+
+    pub(crate) fn take(&self) -> Option<Arc<T>> {
+        step();
+        self.0.take()
+    }
+}
