@@ -169,6 +169,9 @@ impl Session {
     }
 
     fn fail(&mut self, what: &str) -> Effect {
+        if self.failed {
+            return Effect::Nothing;
+        }
         self.failed = true;
         Effect::Fail(fit_error(what))
     }
@@ -303,5 +306,18 @@ mod tests {
             }
             assert_eq!(session.step(Input::Ended), Effect::Leave(left));
         }
+    }
+
+    /// Found by the fuzz target `session_steps`.
+    #[test]
+    fn a_refusal_after_a_failure_is_not_a_second_error() {
+        let mut session = ready();
+        session.step(LOCK);
+        assert_fails(&mut session, NONSENSE);
+        assert_eq!(
+            session.step(Input::Refused("closed".into())),
+            Effect::Nothing
+        );
+        assert_eq!(session.step(Input::Ended), Effect::Leave(Left::Nothing));
     }
 }
