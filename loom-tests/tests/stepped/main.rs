@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! cargo test --release -p locktopus-loom-tests --test stepped
-//! PROPTEST_CASES=400000 cargo test --release -p locktopus-loom-tests --test stepped histories   # longer
+//! PROPTEST_CASES=300000 cargo test --release -p locktopus-loom-tests --test stepped histories   # longer
 //! ```
 #![allow(
     dead_code,
