@@ -5,6 +5,7 @@
 //! LOOM_MAX_PREEMPTIONS=5 cargo test --release -p locktopus-loom-tests --test models   # deeper
 //! ```
 
+mod mutations;
 mod scenarios;
 
 macro_rules! models {
