@@ -100,6 +100,9 @@ impl Entries {
         };
         let own = self.section(only.mode).insert(only, request, guard);
         let ticket = request.publish(clock);
+        if mutated!(MarkAfterPublishing) {
+            self.section(only.mode).mark(only);
+        }
         // If nobody drew between our birth and our ticket, then every entry at our path that sorts
         // before ours was born later or with us, hence drew later: only what sorts after ours
         // matters, and one step shows whether there is anything of our subtree.
@@ -260,17 +263,23 @@ impl Section {
         }
     }
 
+    fn mark(&self, resource: &Resource) {
+        // T4. Relaxed: the mark is published by the draw, as the entry is. That another has set it
+        // is as good: once read as set, it reads as set for whoever draws later.
+        let mark = Marks::of(resource.path.depth());
+        if self.marks.load(Ordering::Relaxed) & mark == 0 {
+            self.marks.fetch_or(mark, Ordering::Relaxed);
+        }
+    }
+
     fn insert<'a, 'g>(
         &'a self,
         resource: &Resource,
         request: &Arc<Request>,
         guard: &'g Guard,
     ) -> Inserted<'a, 'g, Key, Arc<Request>> {
-        // T4. Relaxed: the mark is published by the draw, as the entry is. That another has set it
-        // is as good: once read as set, it reads as set for whoever draws later.
-        let mark = Marks::of(resource.path.depth());
-        if self.marks.load(Ordering::Relaxed) & mark == 0 && !mutated!(NoMark) {
-            self.marks.fetch_or(mark, Ordering::Relaxed);
+        if !mutated!(MarkAfterPublishing) {
+            self.mark(resource);
         }
         self.list
             .insert(Key::of(resource, request), Arc::clone(request), guard)

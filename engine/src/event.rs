@@ -21,14 +21,11 @@
 //! happened without a taking, the word had not been announced; then the announcing comes later in
 //! the word's order and sees HAPPENED.
 
-use crate::sync::{Arc, AtomicU32, Chain, Ordering, into_inner};
+use crate::sync::{Arc, AtomicU32, Chain, FEW_DEAD, Ordering, into_inner};
 use std::mem::{self, ManuallyDrop};
 
 const HAPPENED: u32 = 1;
 const ANNOUNCED: u32 = 2;
-
-/// So few dead subscribers are not worth a purge.
-const FEW_DEAD: u32 = 16;
 
 /// Something that can be told that an event has happened.
 pub(crate) trait Subscriber: Clone {
@@ -158,11 +155,9 @@ impl<T: Subscriber> Event<T> {
         });
         loop {
             let head = self.chain.load();
-            // Ours alone until it is pushed.
-            if let Some(node) = Arc::get_mut(&mut node) {
-                node.len = head.as_ref().map_or(0, |head| head.len) + 1;
-                node.next = Link(head.clone());
-            }
+            let own = Arc::get_mut(&mut node).expect("ours alone until it is pushed");
+            own.len = head.as_ref().map_or(0, |head| head.len) + 1;
+            own.next = Link(head.clone());
             if self.chain.replace(&head, Some(Arc::clone(&node))) {
                 break;
             }
@@ -210,8 +205,14 @@ impl<T: Subscriber> Event<T> {
                 rest = node.next.0.as_ref();
             }
             if rest.is_none() && seen.is_some() {
-                // What was seen is not in the chain any more: somebody took or purged it.
-                return;
+                if head.is_none() {
+                    // The chain was taken, to be served.
+                    return;
+                }
+                // Another has purged it, and may have judged before our dead were dead.
+                seen = None;
+                purged = Link(None);
+                continue;
             }
             for subscriber in living.into_iter().rev() {
                 let len = purged.0.as_ref().map_or(0, |head| head.len) + 1;
@@ -222,6 +223,11 @@ impl<T: Subscriber> Event<T> {
                     len,
                 })));
             }
+            let head = if mutated!(PurgeForgetsTheNew) {
+                self.chain.load()
+            } else {
+                head
+            };
             if self.chain.replace(&head, purged.0.clone()) {
                 return;
             }

@@ -76,8 +76,9 @@ impl Lock {
     /// Releases the lock, or withdraws the request if it still waits. The same as dropping it.
     ///
     /// Later requests that waited for this one only are granted before this returns.
-    /// Cost: O(resources × log outstanding), and about a microsecond for each request that is
-    /// granted or moves on.
+    /// Cost: O(resources × log outstanding); and, on this thread, what each request costs that is
+    /// granted (about 0.1 µs) or moves on to wait for another (about 0.5 µs, and a step for each
+    /// later request that it passes).
     pub fn release(self) {}
 }
 
@@ -118,8 +119,10 @@ pub(crate) struct Last {
 
 impl Last {
     pub(crate) fn enter(table: Arc<Table>) -> Last {
-        let request = table.enter_last();
-        Last { table, request }
+        let (request, wakes) = table.enter_last();
+        let last = Last { table, request };
+        wakes.wake();
+        last
     }
 
     pub(crate) fn acquired(&self) -> Happened<'_> {

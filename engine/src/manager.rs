@@ -56,8 +56,8 @@ impl LockManager {
     /// conflicting requests are granted in the order of their tokens. Resources of one set never
     /// conflict with one another.
     ///
-    /// Cost: O(resources × depth × log outstanding), where only depths count at which something was
-    /// ever locked; independent of how many requests it queues behind and how many readers it joins. Memory: about 250 bytes for each resource while
+    /// Cost: O(resources × log outstanding), plus a search for each ancestor that other requests lie
+    /// before in the order of paths, if anything was ever locked at its depth; independent of how many requests it queues behind and how many readers it joins. Memory: about 250 bytes for each resource while
     /// the request is outstanding, and about 100 more while it waits.
     ///
     /// # Errors
@@ -108,8 +108,10 @@ impl LockManager {
     }
 
     fn enter(&self, resources: ResourceSet) -> Result<Lock, LockError> {
-        let request = self.table.enter(resources)?;
-        Ok(Lock::new(Arc::clone(&self.table), request))
+        let (request, wakes) = self.table.enter(resources)?;
+        let lock = Lock::new(Arc::clone(&self.table), request);
+        wakes.wake();
+        Ok(lock)
     }
 
     /// How much is locked and waited for. Cost: constant.

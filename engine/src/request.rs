@@ -79,6 +79,11 @@ impl Request {
     /// Its ticket; or a number that compares as later than every ticket drawn so far, if it has
     /// none yet and whoever draws it will get a later one.
     pub(crate) fn order(&self, clock: &Clock) -> u64 {
+        if mutated!(WaitForTheTicket) {
+            let patience = (0..1_000_000).map(|_| self.ticket.load(Ordering::Acquire));
+            let has_one = patience.into_iter().any(|ticket| ticket != PUBLISHED);
+            assert!(has_one, "it waits for a ticket");
+        }
         match self.ticket.load(Ordering::Acquire) {
             // Its owner may have drawn a number smaller than ours and not have written it yet.
             // Help, so that neither has to wait for the other to go on.
@@ -131,7 +136,9 @@ impl Request {
     /// and then sees `released`: the slot is swapped by both, so one of them at least finds the
     /// newest entry, and no entry is found twice.
     pub(crate) fn bury_watch(&self) {
-        if let Some(watched) = self.watched.take() {
+        if let Some(watched) = self.watched.take()
+            && !mutated!(NoBurial)
+        {
             watched.released.bury();
         }
     }

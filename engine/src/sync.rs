@@ -25,6 +25,9 @@ use crossbeam_utils::Backoff;
 use crossbeam_utils::atomic::AtomicCell;
 use std::ops::Bound;
 
+/// So few dead subscribers of an event are not worth a purge. Models and tests want fewer.
+pub(crate) const FEW_DEAD: u32 = 16;
+
 /// Keeps what a walk refers to from being reclaimed. Never held while anybody waits.
 pub(crate) type Guard = epoch::Guard;
 

@@ -39,8 +39,9 @@ impl Table {
         }
     }
 
-    /// Queues a request for these resources.
-    pub(crate) fn enter(&self, resources: ResourceSet) -> Result<Arc<Request>, LockError> {
+    /// Queues a request for these resources. The second of the result is to be woken once somebody
+    /// owns the request: a waker may panic.
+    pub(crate) fn enter(&self, resources: ResourceSet) -> Result<(Arc<Request>, Wakes), LockError> {
         let birth = self.clock.now();
         if birth & CLOSED != 0 {
             return Err(LockError::Closed);
@@ -56,14 +57,17 @@ impl Table {
             self.leave(&request);
             return Err(LockError::Closed);
         }
-        match self.next_blocker(&Walk::of(&request), cursor, &guard) {
-            None => request.granted.happen_unseen(),
+        let wakes = match self.next_blocker(&Walk::of(&request), cursor, &guard) {
+            None => {
+                request.granted.happen_unseen();
+                Wakes::default()
+            }
             Some((cursor, blocker)) => {
                 let missed = self.watch(&request, cursor, blocker);
-                self.serve(missed, guard);
+                self.serve(missed, guard)
             }
-        }
-        Ok(request)
+        };
+        Ok((request, wakes))
     }
 
     /// Ends a request: releases it, or withdraws it if it still waits.
@@ -95,22 +99,23 @@ impl Table {
             }
             given_up
         };
-        self.serve(watches, guard);
+        self.serve(watches, guard).wake();
     }
 
-    /// Advances the requests that watched one that is gone, and those found on the way; then wakes
-    /// those that were granted.
+    /// Advances the requests that watched one that is gone, and those found on the way. Returns whom
+    /// to wake.
     ///
     /// All grants come before the first wake: who spins or polls need not wait for other wake-ups.
-    fn serve(&self, watches: Option<Subscribers<Watch>>, guard: Guard) {
+    fn serve(&self, watches: Option<Subscribers<Watch>>, guard: Guard) -> Wakes {
         if watches.as_ref().is_none_or(Subscribers::is_empty) {
-            return;
+            return Wakes::default();
         }
         // The newest comes first, the last is served first.
         let mut watches: Vec<Watch> = watches.into_iter().flatten().collect();
         let mut wakes = Wakes::default();
         while let Some(Watch { request, cursor }) = watches.pop() {
             if request.released.has_happened() {
+                request.forget_watched();
                 continue;
             }
             match self.next_blocker(&Walk::of(&request), cursor, &guard) {
@@ -121,7 +126,7 @@ impl Table {
             }
         }
         drop(guard);
-        wakes.wake();
+        wakes
     }
 
     fn grant(&self, request: &Request) -> impl Iterator<Item = Arc<Waiter>> + use<> {
@@ -195,15 +200,15 @@ impl Table {
 
     /// A request for everything that comes after all that were not refused, and that nobody meets:
     /// it is granted when the table has drained.
-    pub(crate) fn enter_last(&self) -> Arc<Request> {
+    pub(crate) fn enter_last(&self) -> (Arc<Request>, Wakes) {
         let everything = ResourceSet::One(Resource::write(Path::root()));
         let request = Arc::new(Request::with_ticket(everything, CLOSED, CLOSED));
         let watch = Watch {
             request: Arc::clone(&request),
             cursor: Cursor::START,
         };
-        self.serve(Some(Subscribers::one(watch)), pin());
-        request
+        let wakes = self.serve(Some(Subscribers::one(watch)), pin());
+        (request, wakes)
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -229,7 +234,7 @@ mod tests {
     fn enter(table: &Table, mode: Mode) -> Arc<Request> {
         let path = Path::from(["a"]);
         let resource = Resource { path, mode };
-        table.enter(ResourceSet::One(resource)).unwrap()
+        table.enter(ResourceSet::One(resource)).unwrap().0
     }
 
     #[test]
@@ -267,7 +272,7 @@ mod tests {
         let table = Table::new(1);
         let child = |i: u32| Resource::write(["a".to_owned(), i.to_string()]);
         let children: Vec<_> = (0..1000)
-            .map(|i| table.enter(ResourceSet::One(child(i))).unwrap())
+            .map(|i| table.enter(ResourceSet::One(child(i))).unwrap().0)
             .collect();
         let parent = enter(&table, Mode::Write);
         for child in &children {

@@ -50,7 +50,10 @@ impl Wakes {
         let mut panic = None;
         for waiter in self.0 {
             // Unwind safe: nothing of ours is half done while a waker runs.
-            let woken = catch_unwind(AssertUnwindSafe(|| waiter.wake()));
+            let woken = catch_unwind(AssertUnwindSafe(move || {
+                waiter.wake();
+                drop(waiter);
+            }));
             panic = panic.or(woken.err());
         }
         if let Some(panic) = panic
@@ -149,7 +152,7 @@ pub(crate) fn block_on(event: &Event<Arc<Waiter>>, deadline: Option<Instant>) ->
     let mut happened = pin!(Happened::new(event));
     while happened.as_mut().poll(&mut context).is_pending() {
         if !park(deadline) {
-            return false;
+            return event.has_happened();
         }
     }
     true

@@ -1,8 +1,9 @@
 //! The engine's own source, compiled against twins of what its threads share, for the model checker.
 //!
 //! The library is the engine with another [`sync`](self): see `src/sync.rs` for what the twins show
-//! and what they cannot. `tests/models.rs` holds the models, `tests/mutations.rs` demands that each
-//! deliberate defect of [`Mutation`] makes one of them fail.
+//! and what they cannot. `tests/models` holds the models, and demands that each deliberate
+//! defect of [`Mutation`] makes one of them fail; `tests/stepped` runs the real structures, with threads
+//! that stall and random interleavings.
 
 #[macro_use]
 mod seams;

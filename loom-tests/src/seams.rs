@@ -16,8 +16,14 @@ pub enum Mutation {
     NoLookAfterPush,
     /// A watch is pushed without the announcement that makes the release look for it.
     NoAnnouncement,
-    /// The dead watches of withdrawn requests stay in the chains.
+    /// The dead stay in the chains, however many.
     NoPurge,
+    /// A withdrawn request does not report its watch as dead.
+    NoBurial,
+    /// A purge drops what was pushed since it looked.
+    PurgeForgetsTheNew,
+    /// Who meets a published request without a ticket waits for its owner to draw one.
+    WaitForTheTicket,
     /// Entries are removed after those who waited were advanced.
     RemoveAfterAdvancing,
     /// A walk goes on with the next span instead of the rest of the one where it stopped.
@@ -26,8 +32,8 @@ pub enum Mutation {
     RelaxedDraw,
     /// The look at the next entry replaces the search, even if others drew tickets meanwhile.
     AlwaysShortcut,
-    /// Depths are not marked, so that ancestors are not looked up.
-    NoMark,
+    /// A depth is marked after its entry got a ticket, so that it is not looked up in time.
+    MarkAfterPublishing,
     /// A grant that came too late for a withdrawal is counted, too.
     CountEveryGrant,
 }

@@ -12,8 +12,9 @@
 //!   stand for the references; every operation is a read-modify-write of it.
 //!
 //! # What they cannot show
-//! - Stale loads of a chain: the twin's load is a read-modify-write. In the engine a stale load
-//!   only makes the replacement that follows fail, and the loop load again.
+//! - Stale loads of a chain: the twin's load is a read-modify-write, which also releases what the
+//!   loader did before. In the engine a stale load only makes the replacement that follows fail, and
+//!   the loop load again; every replacement is a read-modify-write that releases as much.
 //! - The reclamation of memory, and the counts of references: `Arc` is the standard one, guards do
 //!   nothing, and a removed entry is kept to the end of the model.
 //! - The links between the entries of a skiplist, hence its consume loads and the fence after a
@@ -38,6 +39,9 @@ use std::time::Instant;
 /// The most entries that a model may insert into one list. The atomics must be made before the
 /// threads of the model: loom wants every access to happen after that.
 const SLOTS: usize = 8;
+
+/// The first death is worth a purge.
+pub(crate) const FEW_DEAD: u32 = 1;
 
 /// A lock that the model does not see: nothing is ordered by it, and no thread is switched inside.
 struct Unseen<T>(Mutex<T>);

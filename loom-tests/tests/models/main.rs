@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo test --release -p locktopus-loom-tests --test models
-//! LOOM_MAX_PREEMPTIONS=5 cargo test --release -p locktopus-loom-tests --test models   # deeper
+//! LOOM_MAX_PREEMPTIONS=4 cargo test --release -p locktopus-loom-tests --test models   # deeper
 //! ```
 
 mod mutations;
@@ -19,11 +19,11 @@ macro_rules! models {
 
 models! {
     two_requests_over_the_same_two_resources up to 3;
-    three_requests_that_overlap_pairwise up to 2;
-    parent_child_and_grandchild up to 2;
-    readers_and_a_writer up to 2;
+    three_requests_that_overlap_pairwise up to 3;
+    parent_child_and_grandchild up to 3;
+    readers_and_a_writer up to 3;
     a_ticket_before_all_entries_are_there up to 3;
-    help_races_the_owners_ticket up to 2;
+    help_races_the_owners_ticket up to 3;
     tickets_overtake_births up to 3;
     the_first_lock_of_a_depth up to 3;
     a_release_races_a_watch up to 3;
@@ -31,6 +31,9 @@ models! {
     a_withdrawal_races_the_grant up to 3;
     a_withdrawal_races_another up to 3;
     a_withdrawal_races_a_watch up to 3;
+    a_purge_races_the_release up to 3;
+    a_purge_races_a_new_watch up to 3;
+    a_purge_races_another up to 3;
     a_holder_sees_what_the_last_one_did up to 3;
     a_waker_is_registered_while_the_lock_is_granted up to 3;
     a_dropped_future_races_the_grant up to 3;

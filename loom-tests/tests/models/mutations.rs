@@ -10,36 +10,45 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 
-/// Runs a check twice: it must pass, and fail with the mutation.
-fn is_noticed(mutation: Mutation, check: impl Fn()) {
+/// Runs a check twice: it must pass, and fail with the mutation, for the reason given.
+fn is_noticed(mutation: Mutation, reason: &str, check: impl Fn()) {
     check();
     let mutated = catch_unwind(AssertUnwindSafe(|| with(mutation, &check)));
-    assert!(mutated.is_err(), "nobody notices {mutation:?}");
+    let panic = mutated.expect_err("nobody notices the mutation");
+    let message = match panic.downcast::<String>() {
+        Ok(message) => *message,
+        Err(panic) => (*panic.downcast::<&str>().expect("a message")).to_owned(),
+    };
+    assert!(
+        message.contains(reason),
+        "{mutation:?} is noticed by: {message}"
+    );
 }
 
 macro_rules! noticed {
-    ($($mutation:ident by $scenario:ident up to $preemptions:literal;)*) => {
+    ($($mutation:ident by $scenario:ident for $reason:literal;)*) => {
         $(#[test]
         #[allow(non_snake_case, reason = "named after the mutation")]
         fn $mutation() {
-            is_noticed(Mutation::$mutation, || {
-                scenarios::explore($preemptions, scenarios::$scenario);
+            is_noticed(Mutation::$mutation, $reason, || {
+                scenarios::explore(3, scenarios::$scenario);
             });
         })*
     };
 }
 
 noticed! {
-    PublishedFromTheStart by a_ticket_before_all_entries_are_there up to 3;
-    NoHelping by two_requests_over_the_same_two_resources up to 3;
-    TakeBeforeHappening by a_release_races_a_watch up to 3;
-    NoLookAfterPush by a_release_races_a_watch up to 3;
-    NoAnnouncement by a_release_races_a_watch up to 3;
-    ResumePastTheSpan by a_parent_above_two_children_that_leave up to 3;
-    RelaxedDraw by two_requests_over_the_same_two_resources up to 3;
-    AlwaysShortcut by tickets_overtake_births up to 3;
-    NoMark by the_first_lock_of_a_depth up to 3;
-    CountEveryGrant by a_withdrawal_races_the_grant up to 3;
+    PublishedFromTheStart by a_ticket_before_all_entries_are_there for "the grant rule";
+    NoHelping by two_requests_over_the_same_two_resources for "the grant rule";
+    TakeBeforeHappening by a_release_races_a_watch for "the grant rule";
+    NoLookAfterPush by a_release_races_a_watch for "the grant rule";
+    NoAnnouncement by a_release_races_a_watch for "the grant rule";
+    ResumePastTheSpan by a_parent_above_two_children_that_leave for "the grant rule";
+    RelaxedDraw by two_requests_over_the_same_two_resources for "the grant rule";
+    AlwaysShortcut by tickets_overtake_births for "the grant rule";
+    MarkAfterPublishing by the_first_lock_of_a_depth for "the grant rule";
+    CountEveryGrant by a_withdrawal_races_the_grant for "the statistics";
+    PurgeForgetsTheNew by a_purge_races_a_new_watch for "the grant rule";
 }
 
 /// Outside a model there is nothing to explore: loom still wants to be asked.
@@ -50,7 +59,7 @@ fn sequentially(property: fn()) {
 #[test]
 #[allow(non_snake_case, reason = "named after the mutation")]
 fn NoPurge() {
-    is_noticed(Mutation::NoPurge, || {
+    is_noticed(Mutation::NoPurge, "futures that are gone", || {
         sequentially(|| {
             let kept = Arc::new(());
             struct Keeps(#[expect(dead_code, reason = "counted")] Arc<()>);
@@ -80,21 +89,25 @@ fn RemoveAfterAdvancing() {
             self.1.store(self.0.stats().resources, Ordering::Relaxed);
         }
     }
-    is_noticed(Mutation::RemoveAfterAdvancing, || {
-        sequentially(|| {
-            let locks = LockManager::new();
-            let holder = locks.lock([Resource::write(["a"])]).expect("open");
-            let waiter = locks.lock([Resource::write(["a"])]).expect("open");
-            let counts = Arc::new(Counts(locks.clone(), AtomicUsize::new(0)));
-            let waker = Waker::from(Arc::clone(&counts));
-            {
-                let mut acquired = pin!(waiter.acquired());
-                let _ = acquired.as_mut().poll(&mut Context::from_waker(&waker));
-                holder.release();
-            }
-            drop(waiter);
-            let resources = counts.1.load(Ordering::Relaxed);
-            assert_eq!(resources, 1, "who is woken still finds the last holder");
-        });
-    });
+    is_noticed(
+        Mutation::RemoveAfterAdvancing,
+        "still finds the last holder",
+        || {
+            sequentially(|| {
+                let locks = LockManager::new();
+                let holder = locks.lock([Resource::write(["a"])]).expect("open");
+                let waiter = locks.lock([Resource::write(["a"])]).expect("open");
+                let counts = Arc::new(Counts(locks.clone(), AtomicUsize::new(0)));
+                let waker = Waker::from(Arc::clone(&counts));
+                {
+                    let mut acquired = pin!(waiter.acquired());
+                    let _ = acquired.as_mut().poll(&mut Context::from_waker(&waker));
+                    holder.release();
+                }
+                drop(waiter);
+                let resources = counts.1.load(Ordering::Relaxed);
+                assert_eq!(resources, 1, "who is woken still finds the last holder");
+            });
+        },
+    );
 }

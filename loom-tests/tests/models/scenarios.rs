@@ -29,8 +29,8 @@ pub(crate) fn explore(preemptions: usize, scenario: fn()) {
 /// `"w:a/b r:c"` is a write of `a/b` and a read of `c`.
 fn set(text: &str) -> Vec<Resource> {
     let resource = |word: &str| match word.split_once(':').expect("r: or w:") {
-        ("r", path) => Resource::read(path.split('/')),
-        (_, path) => Resource::write(path.split('/')),
+        ("r", path) => Resource::read(path.split('/').filter(|segment| !segment.is_empty())),
+        (_, path) => Resource::write(path.split('/').filter(|segment| !segment.is_empty())),
     };
     text.split_whitespace().map(resource).collect()
 }
@@ -51,13 +51,18 @@ fn check(locks: &LockManager, outstanding: &[Lock]) {
     for one in outstanding {
         let earlier = |other: &&Lock| other.token() < one.token() && conflict(one, other);
         let blocked = outstanding.iter().any(|other| earlier(&other));
-        assert_eq!(one.is_acquired(), !blocked, "{one:?} among {outstanding:?}");
+        assert_eq!(
+            one.is_acquired(),
+            !blocked,
+            "the grant rule: {one:?} among {outstanding:?}"
+        );
         waiting += usize::from(blocked);
     }
     let stats = locks.stats();
     assert_eq!(
         (stats.acquired, stats.waiting),
-        (outstanding.len() - waiting, waiting)
+        (outstanding.len() - waiting, waiting),
+        "the statistics"
     );
     assert_eq!(locks.requests().count(), outstanding.len());
 }
@@ -184,6 +189,38 @@ pub(crate) fn a_withdrawal_races_a_watch() {
     check_to_the_end(&locks, vec![holder, reader]);
 }
 
+/// The purge that the first withdrawal brings about.
+pub(crate) fn a_purge_races_the_release() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let (first, second) = (lock(&locks, "r:a"), lock(&locks, "r:a"));
+    let withdraws = thread::spawn(move || first.release());
+    holder.release();
+    withdraws.join().expect("no panic");
+    check_to_the_end(&locks, vec![second]);
+}
+
+pub(crate) fn a_purge_races_a_new_watch() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let (first, second) = (lock(&locks, "r:a"), lock(&locks, "r:a"));
+    let withdraws = thread::spawn(move || first.release());
+    let third = lock(&locks, "r:a");
+    withdraws.join().expect("no panic");
+    check_to_the_end(&locks, vec![holder, second, third]);
+}
+
+pub(crate) fn a_purge_races_another() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let (first, second) = (lock(&locks, "r:a"), lock(&locks, "r:a"));
+    let third = lock(&locks, "r:a");
+    let withdraws = thread::spawn(move || second.release());
+    first.release();
+    withdraws.join().expect("no panic");
+    check_to_the_end(&locks, vec![holder, third]);
+}
+
 /// Each counts up without an atomic step: who does not see what the last holder did loses a count.
 pub(crate) fn a_holder_sees_what_the_last_one_did() {
     let locks = LockManager::new();
@@ -235,13 +272,22 @@ pub(crate) fn a_waker_is_registered_while_the_lock_is_granted() {
     check_to_the_end(&locks, vec![waiter]);
 }
 
+/// One future goes away, another stays: it must not be forgotten with the first.
 pub(crate) fn a_dropped_future_races_the_grant() {
     let locks = LockManager::new();
     let holder = lock(&locks, "w:a");
     let waiter = lock(&locks, "w:a");
-    let releases = thread::spawn(move || holder.release());
-    let _ = pin!(waiter.acquired()).poll(&mut Context::from_waker(Waker::noop()));
-    releases.join().expect("no panic");
+    let wakeups = Arc::new(Wakeups::default());
+    let waker = Waker::from(Arc::clone(&wakeups));
+    {
+        let mut stays = pin!(waiter.acquired());
+        let mut context = Context::from_waker(&waker);
+        assert!(stays.as_mut().poll(&mut context).is_pending());
+        let releases = thread::spawn(move || holder.release());
+        let _ = pin!(waiter.acquired()).poll(&mut Context::from_waker(Waker::noop()));
+        releases.join().expect("no panic");
+        assert_eq!(wakeups.0.load(Relaxed), 1, "a lost wake-up");
+    }
     check_to_the_end(&locks, vec![waiter]);
 }
 

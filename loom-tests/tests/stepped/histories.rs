@@ -206,7 +206,7 @@ proptest! {
     })]
 
     #[test]
-    fn engine_and_oracle_agree_after_every_round(rounds in prop::collection::vec(round(), 1..=13)) {
+    fn engine_and_oracle_agree_after_every_round(rounds in prop::collection::vec(round(), 1..=10)) {
         run(rounds);
     }
 }
@@ -220,7 +220,7 @@ fn mutations_are_noticed() {
         Mutation::NoLookAfterPush,
         Mutation::NoAnnouncement,
         Mutation::ResumePastTheSpan,
-        Mutation::NoMark,
+        Mutation::PurgeForgetsTheNew,
         Mutation::CountEveryGrant,
     ] {
         let config = ProptestConfig {
@@ -228,7 +228,7 @@ fn mutations_are_noticed() {
             max_shrink_iters: 0,
             ..ProptestConfig::with_cases(5000)
         };
-        let histories = prop::collection::vec(round(), 1..=13);
+        let histories = prop::collection::vec(round(), 1..=10);
         let found =
             with(mutation, || {
                 TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))

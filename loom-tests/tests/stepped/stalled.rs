@@ -2,29 +2,44 @@
 //! others take for thousands of operations on conflicting and on disjoint paths. Then it resumes,
 //! and all ends well.
 
+use crate::seams::{Mutation, with};
 use crate::steps::{Suspension, suspend_later};
 use crate::{Lock, LockManager, Resource};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::mpsc::channel;
+use std::task::{Context, Waker};
 use std::thread;
-use std::time::Duration;
 
 /// Operations of the others while one is suspended.
 const ROUNDS: usize = 400;
 /// More steps than any of these operations has.
 const MANY_STEPS: usize = 1_000;
-/// Nothing here takes long: whoever waits longer waits for ever.
-const LOST: Duration = Duration::from_secs(30);
 
 fn set(text: &str) -> Vec<Resource> {
     let resource = |word: &str| match word.split_once(':').expect("r: or w:") {
-        ("r", path) => Resource::read(path.split('/')),
-        (_, path) => Resource::write(path.split('/')),
+        ("r", path) => Resource::read(path.split('/').filter(|segment| !segment.is_empty())),
+        (_, path) => Resource::write(path.split('/').filter(|segment| !segment.is_empty())),
     };
     text.split_whitespace().map(resource).collect()
 }
 
 fn lock(locks: &LockManager, text: &str) -> Lock {
     locks.lock(set(text)).expect("open")
+}
+
+/// The exact grant rule, for everything that is outstanding, in the order of tokens.
+fn check(outstanding: &[Lock]) {
+    for (index, one) in outstanding.iter().enumerate() {
+        let blocked = outstanding[..index].iter().any(|other| {
+            let others = other.resources();
+            one.resources()
+                .iter()
+                .any(|a| others.iter().any(|b| a.conflicts_with(b)))
+        });
+        assert_eq!(one.is_acquired(), !blocked, "the grant rule: {one:?}");
+    }
 }
 
 /// What others do meanwhile. None of it may wait.
@@ -65,8 +80,9 @@ fn suspend_everywhere<T: Send>(
         let (others, prepared) = prepare(&locks);
         let (suspended_sender, suspended) = channel();
         let (resume, resume_receiver) = channel();
-        let finished = thread::scope(|scope| {
-            let (locks, operation) = (&locks, &operation);
+        let (locks, operation) = (&locks, &operation);
+        // It owns the end of the channel: if a check fails here, the suspended thread is let go.
+        let finished = thread::scope(move |scope| {
             let stalling = scope.spawn(move || {
                 suspend_later(Suspension {
                     steps,
@@ -78,15 +94,15 @@ fn suspend_everywhere<T: Send>(
             // An error: it has ended before it took so many steps.
             let finished = suspended.recv().is_err();
             if !finished {
-                thread::scope(|scope| {
-                    scope.spawn(|| others_go_on(&locks.clone()));
-                });
+                others_go_on(locks);
                 resume.send(()).expect("it is suspended");
             }
             let left = stalling.join().expect("no panic");
-            others.into_iter().for_each(Lock::release);
-            if let Some(left) = left {
-                assert!(left.wait_timeout(LOST), "{left:?} is lost");
+            let mut outstanding: Vec<Lock> = others.into_iter().chain(left).collect();
+            outstanding.sort_by_key(Lock::token);
+            while !outstanding.is_empty() {
+                check(&outstanding);
+                outstanding.remove(0).release();
             }
             finished
         });
@@ -173,13 +189,17 @@ fn in_a_try_lock_that_fails() {
 
 #[test]
 fn in_a_close() {
-    // The others would be refused: only what a second closer needs is checked.
-    for steps in 0..3 {
+    // Others would be refused: what counts is that a second closer completes the close.
+    for steps in 0.. {
         let locks = LockManager::new();
+        let mut drained = pin!(locks.drained());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(drained.as_mut().poll(&mut context).is_pending());
         let (suspended_sender, suspended) = channel();
         let (resume, resume_receiver) = channel();
-        thread::scope(|scope| {
-            let locks = &locks;
+        let locks = &locks;
+        let mut poll = || drained.as_mut().poll(&mut context).is_ready();
+        let finished = thread::scope(move |scope| {
             scope.spawn(move || {
                 suspend_later(Suspension {
                     steps,
@@ -188,11 +208,60 @@ fn in_a_close() {
                 });
                 locks.close();
             });
-            if suspended.recv().is_ok() {
+            let finished = suspended.recv().is_err();
+            if !finished {
                 locks.close();
                 assert!(locks.is_closed() && locks.lock(set("w:a")).is_err());
+                assert!(poll());
                 resume.send(()).expect("it is suspended");
             }
+            finished
         });
+        if finished {
+            assert!(steps >= 2, "only {steps} steps");
+            break;
+        }
+    }
+}
+
+#[test]
+fn waiting_for_another_is_noticed() {
+    let waits = catch_unwind(AssertUnwindSafe(|| {
+        with(Mutation::WaitForTheTicket, || {
+            in_a_lock_that_is_granted_at_once();
+        });
+    }));
+    let panic = waits.expect_err("nobody notices that one waits for another");
+    let message = panic.downcast::<&str>().expect("a message");
+    assert_eq!(*message, "it waits for a ticket");
+}
+
+/// Not about threads that stall, but about what is withdrawn behind a lock that is held.
+#[test]
+fn withdrawn_requests_that_pile_up_are_noticed() {
+    let property = || {
+        let table = crate::table::Table::new(1);
+        let enter = |mode| {
+            let resource = Resource {
+                path: "a".parse().expect("a path"),
+                mode,
+            };
+            let set = crate::resource::ResourceSet::collect([resource]).expect("one");
+            table.enter(set).expect("open").0
+        };
+        let holder = enter(crate::resource::Mode::Write);
+        for _ in 0..1000 {
+            table.leave(&enter(crate::resource::Mode::Read));
+        }
+        let left = holder.released.subscribers();
+        table.leave(&holder);
+        assert!(left < 10, "{left} watches of withdrawn requests are left");
+    };
+    property();
+    for mutation in [Mutation::NoPurge, Mutation::NoBurial] {
+        assert!(
+            catch_unwind(|| with(mutation, property)).is_err(),
+            "nobody notices {mutation:?}"
+        );
     }
 }

@@ -1,15 +1,18 @@
-//! The engine's own `sync`, with a step before every access.
+//! The engine's own `sync`, with a step before every access. The inside of the skiplist and of
+//! `arc-swap` cannot be suspended here; both are lock-free by their own account.
 
 #[path = "../../../engine/src/sync.rs"]
 mod real;
 
 pub(crate) use real::{
-    Arc, CachePadded, Entry, Guard, Inserted, Ordering, fence, identity, into_inner, park, pin,
-    spin_until, thread,
+    Arc, CachePadded, Guard, Ordering, fence, identity, into_inner, park, pin, spin_until, thread,
 };
 
 use crate::steps::step;
 use std::ops::Bound;
+
+/// Few enough for short histories to purge.
+pub(crate) const FEW_DEAD: u32 = 2;
 
 macro_rules! stepped {
     ($($atomic:ident of $value:ty: $($method:ident($($arg:ident: $kind:ty),*) $(-> $result:ty)?),*;)*) => {
@@ -63,7 +66,7 @@ impl<K: Ord + Send + 'static, V: Send + 'static> List<K, V> {
         guard: &'g Guard,
     ) -> Inserted<'a, 'g, K, V> {
         step();
-        self.0.insert(key, value, guard)
+        Inserted(self.0.insert(key, value, guard))
     }
 
     pub(crate) fn remove(&self, key: &K, guard: &Guard) {
@@ -77,11 +80,37 @@ impl<K: Ord + Send + 'static, V: Send + 'static> List<K, V> {
         guard: &'g Guard,
     ) -> Option<Entry<'a, 'g, K, V>> {
         step();
-        self.0.seek(bound, guard)
+        self.0.seek(bound, guard).map(Entry)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.0.len()
+    }
+}
+
+pub(crate) struct Entry<'a, 'g, K, V>(real::Entry<'a, 'g, K, V>);
+
+impl<'a: 'g, 'g, K: Ord, V> Entry<'a, 'g, K, V> {
+    pub(crate) fn key(&self) -> &'g K {
+        self.0.key()
+    }
+
+    pub(crate) fn value(&self) -> &'g V {
+        self.0.value()
+    }
+
+    pub(crate) fn next(&self) -> Option<Entry<'a, 'g, K, V>> {
+        step();
+        self.0.next().map(Entry)
+    }
+}
+
+pub(crate) struct Inserted<'a, 'g, K, V>(real::Inserted<'a, 'g, K, V>);
+
+impl<K: Ord, V> Inserted<'_, '_, K, V> {
+    pub(crate) fn next_is(&self, such: impl FnOnce(&K) -> bool) -> bool {
+        step();
+        self.0.next_is(such)
     }
 }
 
