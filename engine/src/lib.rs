@@ -34,7 +34,8 @@
 //!    is no deadlock among requests that are each released without waiting for another.
 //! 4. **Withdrawal.** A request that waits can be dropped at any moment, and then delays nobody.
 //! 5. **Lock-freedom.** No operation waits for a thread that is suspended in the middle of another.
-//!    Only [`Lock::wait`], [`Lock::wait_timeout`] and [`Lock::acquired`] wait, for the grant.
+//!    Only [`Lock::wait`], [`Lock::wait_timeout`] and [`Lock::acquired`] wait, for the grant. (The
+//!    allocator may lock; that is beyond us.)
 //! 6. **Cost.** Nothing grows linearly with the requests that do not conflict, with the readers
 //!    that share a path, or with the queue that is joined. Memory comes back when a request ends.
 //!

@@ -143,6 +143,31 @@ fn a_waker_that_panics_does_not_keep_others_asleep() {
     assert!(tasks.iter().skip(2).all(|task| task.wakeups() == 1));
 }
 
+/// The waker of a future that is gone stays behind for a while; dropping it is code from outside.
+#[test]
+fn a_waker_that_panics_when_it_is_dropped_strands_nobody() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("from the drop");
+        }
+    }
+    let locks = LockManager::new();
+    let reader = locks.lock([Resource::read(["a"])]).expect("open");
+    let writer = write(&locks, "a");
+    let later = locks.lock([Resource::read(["a"])]).expect("open");
+    let panics = Waker::from(Arc::new(Panics));
+    let _ = pin!(writer.acquired()).poll(&mut Context::from_waker(&panics));
+    drop(panics);
+    assert!(catch_unwind(AssertUnwindSafe(|| writer.release())).is_err());
+    assert!(later.is_acquired());
+    drop((reader, later));
+    assert_eq!(locks.stats().resources, 0);
+}
+
 #[test]
 fn who_is_woken_finds_that_the_last_holder_is_gone() {
     struct Counts(LockManager, AtomicUsize);

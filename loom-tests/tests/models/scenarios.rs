@@ -7,6 +7,7 @@ use loom::model::Builder;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize as Unseen, Ordering::Relaxed};
@@ -221,6 +222,30 @@ pub(crate) fn a_purge_races_another() {
     check_to_the_end(&locks, vec![holder, third]);
 }
 
+/// The same for a lock that is handed over: to a waiter, or to one that has just missed the holder.
+pub(crate) fn a_successor_sees_what_the_holder_did() {
+    let locks = LockManager::new();
+    let done = Arc::new(AtomicUsize::new(0));
+    let holder = lock(&locks, "w:a");
+    let releases = {
+        let done = Arc::clone(&done);
+        thread::spawn(move || {
+            done.store(1, Ordering::Relaxed);
+            holder.release();
+        })
+    };
+    let successor = lock(&locks, "w:a");
+    // Not the thread that joins, as below.
+    let waits = thread::spawn(move || {
+        successor.wait();
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+        successor
+    });
+    releases.join().expect("no panic");
+    let successor = waits.join().expect("no panic");
+    check_to_the_end(&locks, vec![successor]);
+}
+
 /// Each counts up without an atomic step: who does not see what the last holder did loses a count.
 pub(crate) fn a_holder_sees_what_the_last_one_did() {
     let locks = LockManager::new();
@@ -270,6 +295,45 @@ pub(crate) fn a_waker_is_registered_while_the_lock_is_granted() {
         assert!(!pending || wakeups.0.load(Relaxed) > 0, "a lost wake-up");
     }
     check_to_the_end(&locks, vec![waiter]);
+}
+
+#[derive(Default)]
+struct Panics(Unseen);
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+        // Without the message that a panic of a check would print.
+        resume_unwind(Box::new("from the waker"));
+    }
+}
+
+/// Whoever meets the release wakes the first reader: the holder, or who comes to lock.
+pub(crate) fn a_waker_that_panics_strands_nobody() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let (first, second) = (lock(&locks, "r:a"), lock(&locks, "r:a"));
+    let panics = Arc::new(Panics::default());
+    let locked = {
+        let waker = Waker::from(Arc::clone(&panics));
+        let mut acquired = pin!(first.acquired());
+        assert!(
+            acquired
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        let locking = {
+            let locks = locks.clone();
+            thread::spawn(move || catch_unwind(AssertUnwindSafe(|| lock(&locks, "r:a"))))
+        };
+        let released = catch_unwind(AssertUnwindSafe(|| holder.release()));
+        let locked = locking.join().expect("no panic");
+        assert_eq!(panics.0.load(Relaxed), 1, "woken once");
+        assert!(released.is_err() != locked.is_err(), "the panic goes on");
+        locked
+    };
+    check_to_the_end(&locks, [first, second].into_iter().chain(locked).collect());
 }
 
 /// One future goes away, another stays: it must not be forgotten with the first.
