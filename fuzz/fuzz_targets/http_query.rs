@@ -15,6 +15,9 @@ fuzz_target!(|query: &str| {
             if let Some(timeout) = upgrade.abandon_timeout {
                 anew.append_pair("abandon-timeout-ms", &timeout.as_millis().to_string());
             }
+            if let Some(client) = &upgrade.client {
+                anew.append_pair("client", client);
+            }
             assert_eq!(Upgrade::parse(Some(&anew.finish())), Ok(upgrade));
         }
         Err(refusal) => assert!(refusal.starts_with("URL parameter '")),

@@ -16,6 +16,7 @@ enum Event {
     Queued { token: u64, acquired: bool },
     Refused(String),
     Granted,
+    Revoked,
     Ended,
 }
 
@@ -64,6 +65,7 @@ fuzz_target!(|events: Vec<Event>| {
                 }
                 Input::Granted
             }
+            Event::Revoked => Input::Revoked,
             Event::Ended => Input::Ended,
         };
         let is_end = matches!(input, Input::Ended);
@@ -99,6 +101,14 @@ fuzz_target!(|events: Vec<Event>| {
             Effect::Fail(what) => {
                 assert!(!failed && what.len() <= MAX_ERROR_BYTES);
                 failed = true;
+            }
+            Effect::Revoke(what) => {
+                assert!(!failed && what.len() <= MAX_ERROR_BYTES);
+                assert!(
+                    matches!(lock, Lock::Waiting(_) | Lock::Held(_)),
+                    "{lock:?} taken away"
+                );
+                (failed, lock) = (true, Lock::None);
             }
             Effect::Leave(left) => {
                 assert!(is_end);

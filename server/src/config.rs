@@ -1,26 +1,86 @@
-//! What the server is told: flags over environment over defaults.
+//! What the server is told.
 
+use crate::flags::{self, Flags, Settings, normalize};
+use crate::secrets::Secrets;
 use argh::FromArgs;
+use locktopus_engine::{MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 /// The parameters of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// Address or name to listen on.
     pub host: String,
     /// Port to listen on; 0 for any that is free.
     pub port: u16,
+    /// How long a lock stays locked after its connection is gone, unless the client says.
+    pub default_abandon_timeout: Duration,
+    /// How long a connection may be silent before it is pinged; zero for no pings.
+    pub ping_interval: Duration,
+    /// How long a connection may be silent, or not take what is sent, before it counts as broken.
+    /// More than the interval.
+    pub ping_timeout: Duration,
+    /// What clients may take.
+    pub limits: Limits,
+    /// Origins of web pages that may connect besides the server's own, in lower case; `*` is any.
+    pub allow_origins: Vec<String>,
+    /// What is read from files: auth tokens, certificate and key.
+    pub secrets: Secrets,
     /// Whether connections are logged as they come and go.
     pub log_clients: bool,
     /// Whether locks are logged as they are taken and released.
     pub log_locks: bool,
+    /// The form of the log.
+    pub log_format: LogFormat,
     /// How often statistics are logged; `None` for never.
     pub stats_interval: Option<Duration>,
-    /// How long a lock stays locked after its connection is gone, unless the client says.
-    pub default_abandon_timeout: Duration,
+}
+
+impl Config {
+    /// How long a peer may take for what is sent to it.
+    pub(crate) fn send_timeout(&self) -> Duration {
+        const WITHOUT_PINGS: Duration = Duration::from_secs(30);
+        if self.ping_interval.is_zero() {
+            WITHOUT_PINGS
+        } else {
+            self.ping_timeout
+        }
+    }
+}
+
+/// What clients may take. Whatever goes beyond is refused with a sentence that names the limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// WebSocket connections at one time.
+    pub connections: usize,
+    /// Namespaces at one time.
+    pub namespaces: usize,
+    /// Bytes of the name of a namespace.
+    pub namespace_bytes: usize,
+    /// Bytes of a message.
+    pub message_bytes: usize,
+    /// Resources of a lock, at most [`MAX_RESOURCES`].
+    pub resources: usize,
+    /// Segments of a path, at most [`MAX_DEPTH`].
+    pub path_depth: usize,
+    /// Bytes of a path, its segments and one more for each; at most [`MAX_PATH_BYTES`].
+    pub path_bytes: usize,
+    /// The longest abandon timeout that a client may ask for.
+    pub abandon_timeout: Duration,
+    /// How long a peer may take for its TLS handshake, and for the head of each HTTP request.
+    pub handshake: Duration,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
 }
 
 impl Default for Config {
@@ -28,26 +88,54 @@ impl Default for Config {
         Config {
             host: "0.0.0.0".to_owned(),
             port: 9009,
+            default_abandon_timeout: Duration::from_secs(60),
+            ping_interval: Duration::from_secs(15),
+            ping_timeout: Duration::from_secs(30),
+            limits: Limits::default(),
+            allow_origins: Vec::new(),
+            secrets: Secrets::default(),
             log_clients: false,
             log_locks: false,
+            log_format: LogFormat::Text,
             stats_interval: None,
-            default_abandon_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 10_000,
+            namespaces: 10_000,
+            namespace_bytes: 255,
+            message_bytes: 64 * 1024,
+            resources: MAX_RESOURCES,
+            path_depth: MAX_DEPTH,
+            path_bytes: MAX_PATH_BYTES,
+            abandon_timeout: Duration::from_secs(24 * 60 * 60),
+            handshake: Duration::from_secs(10),
         }
     }
 }
 
 /// What the command line asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Command {
     /// To run a server.
-    Run(Config),
+    Run(Box<Config>),
     /// To print this and be done.
     Print(String),
 }
 
-/// What was wrong with a flag or a variable, and what is allowed.
+/// What was wrong with a flag, a variable or a file, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(String);
+
+impl ConfigError {
+    pub(crate) fn new(what: String) -> ConfigError {
+        ConfigError(what)
+    }
+}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,42 +145,10 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Locktopus, a lock service: clients lock sets of paths, for read or for write, over WebSockets.
-///
-/// Each flag has an environment variable, which counts where the flag is not given.
-#[derive(FromArgs)]
-#[argh(help_triggers("-h", "--help"))]
-struct Flags {
-    /// address or name to listen on (LOCKTOPUS_HOST; default 0.0.0.0)
-    #[argh(option, short = 'H', arg_name = "name")]
-    host: Option<String>,
-    /// port to listen on, 0 for any that is free (LOCKTOPUS_PORT; default 9009)
-    #[argh(option, short = 'p', arg_name = "number")]
-    port: Option<String>,
-    /// log connections as they come and go (LOCKTOPUS_LOG_CLIENTS; default false; the value may be
-    /// left out)
-    #[argh(option, arg_name = "true|false")]
-    log_clients: Option<String>,
-    /// log locks as they are taken and released (LOCKTOPUS_LOG_LOCKS; default false; the value may
-    /// be left out)
-    #[argh(option, arg_name = "true|false")]
-    log_locks: Option<String>,
-    /// seconds between statistics in the log, 0 for never (LOCKTOPUS_STATS_INTERVAL; default 0)
-    #[argh(option, arg_name = "seconds")]
-    stats_interval: Option<String>,
-    /// milliseconds for which a lock stays locked after its connection is gone, unless the client
-    /// says (LOCKTOPUS_DEFAULT_ABANDON_TIMEOUT; default 60000)
-    #[argh(option, arg_name = "ms")]
-    default_abandon_timeout: Option<String>,
-    /// print the version
-    #[argh(switch)]
-    version: bool,
-}
-
-/// Reads flags (without the name of the program) and variables.
+/// Reads flags (without the name of the program), variables, and the files that they name.
 ///
 /// # Errors
-/// [`ConfigError`] for what is not known or has a bad value.
+/// [`ConfigError`] for what is not known, has a bad value, or cannot be read.
 pub fn parse(
     args: &[String],
     variable: impl Fn(&str) -> Option<String>,
@@ -108,128 +164,68 @@ pub fn parse(
         let version = concat!("locktopus-server ", env!("CARGO_PKG_VERSION"), "\n");
         return Ok(Command::Print(version.to_owned()));
     }
-    let settings = Settings { variable };
-    let defaults = Config::default();
-    let seconds = settings.read("stats-interval", flags.stats_interval, &SECONDS)?;
-    let abandon_ms = settings.read(
-        "default-abandon-timeout",
-        flags.default_abandon_timeout,
-        &MILLIS,
-    )?;
-    Ok(Command::Run(Config {
-        host: settings
-            .read("host", flags.host, &HOST)?
-            .unwrap_or(defaults.host),
-        port: settings
-            .read("port", flags.port, &PORT)?
-            .unwrap_or(defaults.port),
-        log_clients: settings
-            .read("log-clients", flags.log_clients, &SWITCH)?
-            .unwrap_or(false),
-        log_locks: settings
-            .read("log-locks", flags.log_locks, &SWITCH)?
-            .unwrap_or(false),
-        stats_interval: seconds
-            .filter(|seconds| *seconds > 0)
-            .map(Duration::from_secs),
-        default_abandon_timeout: abandon_ms
-            .map_or(defaults.default_abandon_timeout, Duration::from_millis),
-    }))
+    let config = read(flags, &Settings { variable })?;
+    Ok(Command::Run(Box::new(config)))
 }
 
-/// Brings `--name=value` and switches without a value into the forms that argh reads.
-fn normalize(args: &[String]) -> Vec<String> {
-    const SWITCHES: [&str; 2] = ["--log-clients", "--log-locks"];
-    let mut normal = Vec::new();
-    for (index, arg) in args.iter().enumerate() {
-        match arg.split_once('=') {
-            Some((name, value)) if name.starts_with("--") => {
-                normal.extend([name.to_owned(), value.to_owned()]);
-            }
-            _ => normal.push(arg.clone()),
-        }
-        let next_is_value = args
-            .get(index + 1)
-            .is_some_and(|next| !next.starts_with('-'));
-        if SWITCHES.contains(&arg.as_str()) && !next_is_value {
-            normal.push("true".to_owned());
-        }
-    }
-    normal
-}
-
-/// How one kind of value is read, and how to name it in an error.
-struct Kind<T> {
-    read: fn(&str) -> Option<T>,
-    allowed: &'static str,
-}
-
-const HOST: Kind<String> = Kind {
-    read: |text| {
-        let host = text.trim_start_matches('[').trim_end_matches(']');
-        (!host.is_empty()).then(|| host.to_owned())
-    },
-    allowed: "an address or a name",
-};
-
-const PORT: Kind<u16> = Kind {
-    read: whole_number,
-    allowed: "a number from 0 to 65535",
-};
-
-const SECONDS: Kind<u64> = Kind {
-    read: whole_number,
-    allowed: "a whole number of seconds, 0 or more",
-};
-
-const MILLIS: Kind<u64> = Kind {
-    read: whole_number,
-    allowed: "a whole number of milliseconds, 0 or more",
-};
-
-const SWITCH: Kind<bool> = Kind {
-    read: |text| match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "y" => Some(true),
-        "false" | "0" | "no" | "n" => Some(false),
-        _ => None,
-    },
-    allowed: "true, 1, yes, y, false, 0, no or n",
-};
-
-/// A number of digits only; Rust's own parser also takes a plus sign.
-pub(crate) fn whole_number<T: FromStr>(text: &str) -> Option<T> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
-}
-
-struct Settings<V> {
-    variable: V,
-}
-
-impl<V: Fn(&str) -> Option<String>> Settings<V> {
-    /// The flag or else the variable; an empty variable counts as none.
-    fn read<T>(
-        &self,
-        name: &str,
-        flag: Option<String>,
-        kind: &Kind<T>,
-    ) -> Result<Option<T>, ConfigError> {
-        let variable = format!("LOCKTOPUS_{}", name.to_ascii_uppercase().replace('-', "_"));
-        let (source, text) = match flag {
-            Some(text) => (format!("--{name}"), text),
-            None => match (self.variable)(&variable) {
-                Some(text) if !text.is_empty() => (variable, text),
-                _ => return Ok(None),
-            },
+fn read<V: Fn(&str) -> Option<String>>(
+    flags: Flags,
+    settings: &Settings<V>,
+) -> Result<Config, ConfigError> {
+    let mut config = Config::default();
+    let limits = &mut config.limits;
+    let (mut token_file, mut cert, mut key) = (None, None, None);
+    let mut stats_interval = Duration::ZERO;
+    /// Each value goes to its place if it is given.
+    macro_rules! read {
+        ($($flag:ident: $kind:ident => $place:expr;)*) => {
+            $(if let Some(value) = settings.read(stringify!($flag), flags.$flag, &flags::$kind)? {
+                $place = value.into();
+            })*
         };
-        match (kind.read)(&text) {
-            Some(value) => Ok(Some(value)),
-            None => Err(ConfigError(format!(
-                "bad value {text:?} of {source}; allowed is {}",
-                kind.allowed
-            ))),
-        }
     }
+    read! {
+        host: HOST => config.host;
+        port: PORT => config.port;
+        default_abandon_timeout: MILLIS => config.default_abandon_timeout;
+        max_abandon_timeout: MILLIS => limits.abandon_timeout;
+        handshake_timeout: PART_SECONDS => limits.handshake;
+        ping_interval: PART_SECONDS => config.ping_interval;
+        ping_timeout: PART_SECONDS => config.ping_timeout;
+        max_connections: COUNT => limits.connections;
+        max_namespaces: COUNT => limits.namespaces;
+        max_namespace_bytes: NAMESPACE_BYTES => limits.namespace_bytes;
+        max_message_bytes: MESSAGE_BYTES => limits.message_bytes;
+        max_resources: RESOURCES => limits.resources;
+        max_path_depth: DEPTH => limits.path_depth;
+        max_path_bytes: PATH_BYTES => limits.path_bytes;
+        auth_token_file: PATH => token_file;
+        tls_cert: PATH => cert;
+        tls_key: PATH => key;
+        log_clients: SWITCH => config.log_clients;
+        log_locks: SWITCH => config.log_locks;
+        log_format: LOG_FORMAT => config.log_format;
+        stats_interval: SECONDS => stats_interval;
+    }
+    let origins = Some(flags.allow_origin.join(",")).filter(|all| !all.is_empty());
+    if let Some(origins) = settings.read("allow_origin", origins, &flags::ORIGINS)? {
+        config.allow_origins = origins;
+    }
+    config.stats_interval = Some(stats_interval).filter(|interval| !interval.is_zero());
+    if !config.ping_interval.is_zero() && config.ping_timeout <= config.ping_interval {
+        return Err(ConfigError::new(format!(
+            "--ping-timeout ({:?}) must be longer than --ping-interval ({:?}), so that a connection \
+             can answer",
+            config.ping_timeout, config.ping_interval
+        )));
+    }
+    if config.default_abandon_timeout > config.limits.abandon_timeout {
+        return Err(ConfigError::new(
+            "--default-abandon-timeout must not be longer than --max-abandon-timeout".to_owned(),
+        ));
+    }
+    config.secrets = Secrets::load(token_file, cert, key)?;
+    Ok(config)
 }
 
 #[cfg(test)]
@@ -247,14 +243,18 @@ mod tests {
 
     fn config(args: &str, variables: &[(&str, &str)]) -> Config {
         match parse_with(args, variables) {
-            Ok(Command::Run(config)) => config,
+            Ok(Command::Run(config)) => *config,
             other => panic!("{args}: {other:?}"),
         }
     }
 
+    fn shown(config: &Config) -> String {
+        format!("{config:?}")
+    }
+
     #[test]
     fn without_flags_and_variables_there_are_defaults() {
-        assert_eq!(config("", &[]), Config::default());
+        assert_eq!(shown(&config("", &[])), shown(&Config::default()));
     }
 
     #[test]
@@ -278,6 +278,38 @@ mod tests {
     }
 
     #[test]
+    fn limits_and_access_are_read() {
+        let config = config(
+            "--max-connections 1 --max-namespaces 2 --max-namespace-bytes 3 --max-message-bytes 4096 \
+             --max-resources 5 --max-path-depth 6 --max-path-bytes 7 --max-abandon-timeout 80000 \
+             --handshake-timeout 9 --ping-interval 0.5 --ping-timeout 2 --allow-origin https://A.example \
+             --allow-origin=http://b:80 --log-format json",
+            &[("LOCKTOPUS_ALLOW_ORIGIN", "*")],
+        );
+        let limits = Limits {
+            connections: 1,
+            namespaces: 2,
+            namespace_bytes: 3,
+            message_bytes: 4096,
+            resources: 5,
+            path_depth: 6,
+            path_bytes: 7,
+            abandon_timeout: Duration::from_secs(80),
+            handshake: Duration::from_secs(9),
+        };
+        assert_eq!(config.limits, limits);
+        assert_eq!(config.ping_interval, Duration::from_millis(500));
+        assert_eq!(config.allow_origins, ["https://a.example", "http://b:80"]);
+        assert_eq!(config.log_format, LogFormat::Json);
+        let origins = parse_with("", &[("LOCKTOPUS_ALLOW_ORIGIN", "http://a, *")]);
+        let Ok(Command::Run(config)) = origins else {
+            panic!("{origins:?}");
+        };
+        assert_eq!(config.allow_origins, ["http://a", "*"]);
+        assert!(parse_with("--ping-interval 0 --ping-timeout 0", &[]).is_ok());
+    }
+
+    #[test]
     fn a_flag_goes_over_its_variable_and_the_variable_over_the_default() {
         let variables = [
             ("LOCKTOPUS_HOST", "localhost"),
@@ -288,17 +320,16 @@ mod tests {
             ("LOCKTOPUS_DEFAULT_ABANDON_TIMEOUT", "1500"),
         ];
         let from_variables = config("", &variables);
-        assert_eq!(
-            from_variables,
-            Config {
-                host: "localhost".to_owned(),
-                port: 2,
-                log_clients: true,
-                log_locks: true,
-                stats_interval: Some(Duration::from_secs(3)),
-                default_abandon_timeout: Duration::from_millis(1500),
-            }
-        );
+        let expected = Config {
+            host: "localhost".to_owned(),
+            port: 2,
+            log_clients: true,
+            log_locks: true,
+            stats_interval: Some(Duration::from_secs(3)),
+            default_abandon_timeout: Duration::from_millis(1500),
+            ..Config::default()
+        };
+        assert_eq!(shown(&from_variables), shown(&expected));
         let from_flags = config(
             "--port 4 --log-clients=false --stats-interval 0",
             &variables,
@@ -338,6 +369,61 @@ mod tests {
                 "",
                 ("LOCKTOPUS_LOG_CLIENTS", "2"),
                 ["LOCKTOPUS_LOG_CLIENTS", "yes"],
+            ),
+            (
+                "--max-resources 4097",
+                ("", ""),
+                ["--max-resources", "4096"],
+            ),
+            ("--max-path-depth 0", ("", ""), ["--max-path-depth", "1024"]),
+            (
+                "--max-path-bytes x",
+                ("", ""),
+                ["--max-path-bytes", "16384"],
+            ),
+            (
+                "--max-message-bytes 1",
+                ("", ""),
+                ["--max-message-bytes", "1024"],
+            ),
+            (
+                "--max-namespace-bytes 0",
+                ("", ""),
+                ["--max-namespace-bytes", "4096"],
+            ),
+            (
+                "--max-connections 0",
+                ("", ""),
+                ["--max-connections", "1000000"],
+            ),
+            (
+                "",
+                ("LOCKTOPUS_MAX_NAMESPACES", "-1"),
+                ["LOCKTOPUS_MAX_NAMESPACES", "from 1"],
+            ),
+            ("--ping-interval=-1", ("", ""), ["--ping-interval", "0.5"]),
+            ("--ping-interval 1e3", ("", ""), ["--ping-interval", "0.5"]),
+            (
+                "--ping-interval 30",
+                ("", ""),
+                ["--ping-timeout", "--ping-interval"],
+            ),
+            (
+                "--max-abandon-timeout 59999",
+                ("", ""),
+                ["--default-abandon-timeout", "--max-abandon-timeout"],
+            ),
+            (
+                "--allow-origin example.com",
+                ("", ""),
+                ["--allow-origin", "https://"],
+            ),
+            ("--log-format xml", ("", ""), ["--log-format", "json"]),
+            ("--tls-cert /c", ("", ""), ["--tls-key", "together"]),
+            (
+                "--auth-token-file /no/such/file",
+                ("", ""),
+                ["/no/such/file", "No such file"],
             ),
             ("--nonsense", ("", ""), ["--nonsense", "nrecognized"]),
             ("run", ("", ""), ["run", "nrecognized"]),

@@ -1,87 +1,58 @@
 //! Drives one session: frames in and out, the grant of its lock, and its end.
 
+use crate::clients::Client;
+use crate::heartbeat::{Beat, Heartbeat};
 use crate::namespaces::{Connected, Member};
 use crate::session::{Effect, Input, Left, Session};
 use crate::stream::HearsOn;
+use crate::wire::{End, WebSocket, describe, goodbye, message, send, websocket_config};
 use crate::{Server, engine_resource};
-use futures_util::{SinkExt, StreamExt};
-use hyper::upgrade::Upgraded;
-use hyper_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
-use hyper_tungstenite::tungstenite::protocol::Role;
-use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use hyper_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
-use hyper_tungstenite::{HyperWebsocket, WebSocketStream};
-use hyper_util::rt::TokioIo;
-use locktopus_client::protocol::{CLOSE_CODE_ERROR, Resource, Response};
+use futures_util::StreamExt;
+use hyper::body::Bytes;
+use hyper_tungstenite::HyperWebsocket;
+use hyper_tungstenite::tungstenite::protocol::{Message, Role};
+use locktopus_client::protocol::{Resource, Response};
 use locktopus_engine::{Lock, LockError};
-use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
-/// The largest message, in bytes.
-pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
-
-/// The most that waits to be written, in bytes: answers to pings, if the peer does not take them.
-const MAX_UNSENT_BYTES: usize = 4 * 1024;
-
-/// A peer that takes nothing for so long is broken.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long the peer may take to close its side after the server has closed its own.
-const LINGER: Duration = Duration::from_secs(5);
-
-/// How much of what the peer had under way is read and dropped meanwhile, in bytes.
-const LINGER_BYTES: usize = 16 * 1024 * 1024;
-
-/// Small buffers: most connections are idle most of the time.
-pub(crate) fn websocket_config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(2 * 1024)
-        .write_buffer_size(0)
-        .max_write_buffer_size(MAX_UNSENT_BYTES)
-        .max_message_size(Some(MAX_MESSAGE_BYTES))
-        .max_frame_size(Some(MAX_MESSAGE_BYTES))
-}
-
-type WebSocket = WebSocketStream<HearsOn<TokioIo<Upgraded>>>;
-
-/// What is known of a connection before it says anything.
+/// A connection, from the answer to its upgrade until nothing of it is left.
 pub(crate) struct Connection {
     pub(crate) server: Arc<Server>,
-    pub(crate) id: u64,
-    pub(crate) address: SocketAddr,
     pub(crate) member: Member,
-    pub(crate) abandon_timeout: Duration,
-}
-
-/// How a connection came to its end.
-enum End {
-    /// The peer closed it, or it broke.
-    Gone,
-    /// The peer did what is not allowed.
-    Failed(String),
-    /// The server is done.
-    ShutDown,
+    /// Its place among those that the server allows. A lock that it leaves behind keeps it, so that
+    /// there is an end to these, too.
+    #[expect(dead_code, reason = "held until it is dropped")]
+    pub(crate) place: OwnedSemaphorePermit,
 }
 
 impl Connection {
+    fn client(&self) -> &Client {
+        &self.member.client
+    }
+
     /// Serves the connection until it ends. `websocket` becomes one once the upgrade is answered.
     pub(crate) async fn serve(self, websocket: HyperWebsocket) {
-        let connected = Connected::new(&self.member.namespace);
+        let connected = Connected::new(&self.member);
         let Ok(websocket) = websocket.await else {
             return;
         };
+        self.server.metrics.connected.inc();
         let stream = HearsOn::new(websocket.into_inner());
-        let config = Some(websocket_config());
-        let mut websocket = WebSocket::from_raw_socket(stream, Role::Server, config).await;
+        let config = websocket_config(self.server.config.limits.message_bytes);
+        let mut websocket = WebSocket::from_raw_socket(stream, Role::Server, Some(config)).await;
         self.log_client("connected");
         let mut session = Session::new();
         let mut lock = None;
         let end = self.converse(&mut websocket, &mut session, &mut lock).await;
         // What it leaves is settled first; saying goodbye may take its time.
+        if let End::Failed(_) = end {
+            self.server.metrics.protocol_errors.inc();
+        }
         self.log_client("disconnected");
         drop(connected);
         self.leave(session.step(Input::Ended), lock);
@@ -94,60 +65,125 @@ impl Connection {
         session: &mut Session,
         lock: &mut Option<Lock>,
     ) -> End {
+        let config = &self.server.config;
+        let mut heart = Heartbeat::new(config.ping_interval, config.ping_timeout, Instant::now());
+        let patience = config.send_timeout();
+        let mut closing = pin!(self.server.closing.cancelled());
+        let mut doomed = pin!(self.client().doomed());
+        let mut alarm = pin!(sleep_until(Instant::now() + config.ping_interval));
         loop {
             let effect = tokio::select! {
                 biased;
-                () = self.server.closing.cancelled() => return End::ShutDown,
-                () = granted(lock), if session.is_waiting() => session.step(Input::Granted),
-                message = websocket.next() => match message {
-                    Some(Ok(Message::Text(text))) => session.step(Input::Frame(text.as_bytes())),
-                    Some(Ok(Message::Binary(bytes))) => session.step(Input::Frame(&bytes)),
-                    Some(Ok(Message::Close(_))) | None => return End::Gone,
-                    Some(Ok(_)) => continue,
-                    Some(Err(error)) => match describe(&error) {
-                        Some(what) => session.step(Input::Malformed(what)),
-                        None => return End::Gone,
-                    },
+                () = &mut closing => return End::ShutDown,
+                () = &mut doomed => session.step(Input::Revoked),
+                () = granted(lock), if session.is_waiting() => {
+                    self.server.metrics.granted(self.client().granted());
+                    session.step(Input::Granted)
+                }
+                // Before the alarm: whoever has said something is not dead.
+                message = websocket.next() => {
+                    if let Some(heart) = &mut heart {
+                        heart.heard(Instant::now());
+                    }
+                    match message {
+                        Some(Ok(Message::Text(text))) => session.step(Input::Frame(text.as_bytes())),
+                        Some(Ok(Message::Binary(bytes))) => session.step(Input::Frame(&bytes)),
+                        Some(Ok(Message::Close(_))) | None => return End::Gone,
+                        Some(Ok(_)) => continue,
+                        Some(Err(error)) => match describe(&error) {
+                            Some(what) => session.step(Input::Malformed(what)),
+                            None => return End::Gone,
+                        },
+                    }
+                }
+                () = &mut alarm, if heart.is_some() => {
+                    match heart.as_mut().map(|heart| heart.due(Instant::now())) {
+                        Some(Beat::Wait(until)) => alarm.as_mut().reset(until),
+                        Some(Beat::Ping) => {
+                            let ping = Message::Ping(Bytes::new());
+                            if send(websocket, ping, patience).await.is_err() {
+                                return End::Gone;
+                            }
+                        }
+                        Some(Beat::Dead) => {
+                            self.server.metrics.dead_peers.inc();
+                            self.log_client("does not answer");
+                            return End::Gone;
+                        }
+                        None => {}
+                    }
+                    continue;
+                }
+            };
+            let reply = match self.carry_out(effect, session, lock) {
+                Ok(Some(reply)) => reply,
+                Ok(None) => continue,
+                Err(what) => return End::Failed(what),
+            };
+            tokio::select! {
+                sent = send(websocket, message(&reply), patience) => if sent.is_err() {
+                    return End::Gone;
                 },
-            };
-            let effect = match effect {
-                Effect::Lock(resources) => session.step(self.lock(resources, lock)),
-                effect => effect,
-            };
-            let reply = match effect {
-                Effect::Reply(reply) => {
-                    if let Some(lock) = lock {
-                        let what = if session.is_waiting() {
-                            "enqueued"
-                        } else {
-                            "acquired"
-                        };
-                        self.log_lock(what, lock);
+                // However slowly the peer reads.
+                () = &mut doomed => {
+                    let effect = session.step(Input::Revoked);
+                    if let Err(what) = self.carry_out(effect, session, lock) {
+                        return End::Failed(what);
                     }
-                    reply
                 }
-                Effect::Release(reply) => {
-                    if let Some(lock) = lock.take() {
-                        let granted = lock.is_acquired();
-                        self.log_lock(if granted { "released" } else { "withdrawn" }, &lock);
-                        lock.release();
-                    }
-                    reply
-                }
-                Effect::Fail(what) => return End::Failed(what),
-                Effect::Nothing | Effect::Lock(_) | Effect::Leave(_) => continue,
-            };
-            if send(websocket, &reply).await.is_err() {
-                return End::Gone;
             }
         }
     }
 
+    /// Does what the session wants; what to send, or with what to end.
+    fn carry_out(
+        &self,
+        effect: Effect,
+        session: &mut Session,
+        lock: &mut Option<Lock>,
+    ) -> Result<Option<Response>, String> {
+        let effect = match effect {
+            Effect::Lock(resources) => session.step(self.lock(resources, lock)),
+            effect => effect,
+        };
+        match effect {
+            Effect::Reply(reply) => {
+                if let Some(lock) = lock {
+                    let waits = session.is_waiting();
+                    self.log_lock(if waits { "enqueued" } else { "acquired" }, lock);
+                }
+                Ok(Some(reply))
+            }
+            Effect::Release(reply) => {
+                if let Some(lock) = lock.take() {
+                    self.end(lock, None);
+                }
+                Ok(Some(reply))
+            }
+            Effect::Revoke(what) => {
+                if let Some(lock) = lock.take() {
+                    self.server.metrics.forced.inc();
+                    self.end(lock, Some("released by force"));
+                }
+                Err(what)
+            }
+            Effect::Fail(what) => Err(what),
+            Effect::Nothing | Effect::Lock(_) | Effect::Leave(_) => Ok(None),
+        }
+    }
+
     fn lock(&self, resources: Vec<Resource>, lock: &mut Option<Lock>) -> Input<'static> {
+        if let Err(what) = self.server.config.limits.check(&resources) {
+            return Input::Refused(what);
+        }
         let resources = resources.into_iter().map(engine_resource);
         match self.member.namespace.locks.lock(resources) {
             Ok(queued) => {
                 let (token, acquired) = (queued.token(), queued.is_acquired());
+                self.client().queued(token, acquired);
+                if acquired {
+                    self.server.metrics.granted(Duration::ZERO);
+                }
                 *lock = Some(queued);
                 Input::Queued { token, acquired }
             }
@@ -158,28 +194,60 @@ impl Connection {
         }
     }
 
+    /// Releases or withdraws; `how`, if it is not one of these.
+    fn end(&self, lock: Lock, how: Option<&str>) {
+        let acquired = lock.is_acquired();
+        self.log_lock(
+            how.unwrap_or(if acquired { "released" } else { "withdrawn" }),
+            &lock,
+        );
+        lock.release();
+        let lasted = self.client().ended();
+        if acquired {
+            self.server.metrics.released(lasted);
+        } else {
+            self.server.metrics.withdrawals.inc();
+        }
+    }
+
     /// Withdraws what waits; keeps what is held for the abandon timeout, and the namespace with it.
     fn leave(self, effect: Effect, lock: Option<Lock>) {
-        match (effect, lock) {
-            (Effect::Leave(Left::Holding), Some(lock)) => {
-                self.log_lock("abandoned", &lock);
-                tokio::spawn(async move {
-                    if !self.abandon_timeout.is_zero() {
-                        tokio::time::sleep(self.abandon_timeout).await;
-                    }
-                    self.log_lock("released after the abandon timeout", &lock);
-                    lock.release();
-                });
-            }
-            (_, Some(lock)) => self.log_lock("withdrawn", &lock),
-            (_, None) => {}
+        let Some(lock) = lock else {
+            return;
+        };
+        if effect != Effect::Leave(Left::Holding) {
+            self.end(lock, None);
+            return;
         }
+        self.server.metrics.abandoned.inc();
+        self.log_lock("abandoned", &lock);
+        tokio::spawn(async move {
+            let timeout = self.client().abandon_timeout;
+            let forced = if timeout.is_zero() {
+                false
+            } else {
+                tokio::select! {
+                    () = tokio::time::sleep(timeout) => false,
+                    () = self.client().doomed() => true,
+                }
+            };
+            let how = if forced {
+                self.server.metrics.forced.inc();
+                "released by force"
+            } else {
+                "released after the abandon timeout"
+            };
+            self.end(lock, Some(how));
+        });
     }
 
     fn log_client(&self, what: &str) {
         if self.server.config.log_clients {
+            let Client {
+                id, address, name, ..
+            } = self.client();
             let namespace = &self.member.namespace.name;
-            info!(connection = self.id, address = %self.address, namespace, "client {what}");
+            info!(connection = id, %address, client = name, namespace, "client {what}");
         }
     }
 
@@ -188,7 +256,7 @@ impl Connection {
             let namespace = &self.member.namespace.name;
             let (token, resources) = (lock.token(), lock.resources());
             info!(
-                connection = self.id,
+                connection = self.client().id,
                 namespace,
                 token,
                 ?resources,
@@ -198,86 +266,10 @@ impl Connection {
     }
 }
 
-/// Sends a message; an error if the peer does not take it in time.
-async fn send(websocket: &mut WebSocket, message: &Response) -> Result<(), Error> {
-    let message = Message::text(message.encode());
-    let sending = async {
-        // Makes room first: a peer that sends pings and does not read fills the buffer.
-        websocket.flush().await?;
-        websocket.send(message).await
-    };
-    match timeout(SEND_TIMEOUT, sending).await {
-        Ok(sent) => sent,
-        Err(_) => Err(Error::ConnectionClosed),
-    }
-}
-
 /// Resolves when the lock is granted; never without one.
 async fn granted(lock: &Option<Lock>) {
     match lock {
         Some(lock) => lock.acquired().await,
         None => std::future::pending().await,
-    }
-}
-
-/// What is wrong with what came; `None` if the connection is gone.
-fn describe(error: &Error) -> Option<String> {
-    match error {
-        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => Some(format!(
-            "message of {size} bytes; at most {max_size} are allowed"
-        )),
-        Error::Capacity(other) => Some(other.to_string()),
-        Error::Utf8(_) => Some("text message is not UTF-8".to_owned()),
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-        Error::Protocol(other) => Some(format!("not a WebSocket frame: {other}")),
-        _ => None,
-    }
-}
-
-/// Says why the connection ends, and closes it.
-///
-/// The server closes its side and then reads on for a while: a socket that is closed with unread
-/// bytes is reset, and the peer may never see what was sent last.
-async fn goodbye(mut websocket: WebSocket, end: End) {
-    let farewell = async {
-        let close = match end {
-            End::Gone => None,
-            End::Failed(what) => {
-                let error = Response::Error {
-                    error: what.clone(),
-                };
-                send(&mut websocket, &error).await?;
-                Some(close_frame(CLOSE_CODE_ERROR.into(), what))
-            }
-            End::ShutDown => {
-                let reason = "the server is shutting down".to_owned();
-                Some(close_frame(CloseCode::Away, reason))
-            }
-        };
-        match close {
-            Some(close) => websocket.close(Some(close)).await?,
-            // The answer to the peer's own close frame may still be under way.
-            None => websocket.flush().await?,
-        }
-        let stream = websocket.get_mut();
-        stream.shutdown().await?;
-        let mut dropped = [0; 4096];
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            match stream.read(&mut dropped).await? {
-                0 => break,
-                read => left = left.saturating_sub(read),
-            }
-        }
-        Ok::<(), Error>(())
-    };
-    // Whatever goes wrong here, the connection is over.
-    let _ = timeout(LINGER, farewell).await;
-}
-
-fn close_frame(code: CloseCode, reason: String) -> CloseFrame {
-    CloseFrame {
-        code,
-        reason: reason.into(),
     }
 }

@@ -1,70 +1,103 @@
-//! The routes: the upgrade of `/v1`, the status page, statistics.
+//! The routes: the upgrade of `/v1`, the pages, and what is asked by programs.
 
 use crate::Server;
-use crate::connection::{Connection, websocket_config};
-use crate::namespaces::Namespace;
+use crate::answers::{Answer, Refusal, content, json, text};
+use crate::clients::Client;
+use crate::connection::Connection;
+use crate::listing::{self, Filter};
+use crate::namespaces::NotJoined;
 use crate::query::{Upgrade, namespace};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, UPGRADE};
-use hyper::{Method, Request, Response, StatusCode};
+use crate::secrets::Pass;
+use crate::wire::websocket_config;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
+use hyper::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use hyper::{Method, Request};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-type Answer = Response<Full<Bytes>>;
+/// The live page.
+const PAGE: &str = include_str!("page.html");
 
-/// Why there is no better answer: a sentence that says what is wrong and what is allowed.
-struct Refusal(StatusCode, String);
-
-impl Refusal {
-    fn new(status: StatusCode, sentence: impl Into<String>) -> Refusal {
-        Refusal(status, sentence.into())
-    }
-}
+/// The page needs its own style and script and this server, and nothing else.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+     connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Answers one request.
-pub(crate) fn respond(
+pub(crate) async fn respond(
     server: &Arc<Server>,
     address: SocketAddr,
     request: Request<Incoming>,
 ) -> Answer {
-    let get = *request.method() == Method::GET;
-    let head = *request.method() == Method::HEAD;
-    let allowed = if request.uri().path() == "/v1" {
-        "GET"
-    } else {
-        "GET, HEAD"
-    };
-    let answer = match request.uri().path() {
-        "/" | "/stats_v1" | "/stats" | "/v1" if !(get || head && allowed.contains("HEAD")) => {
-            let sentence = format!("method not allowed; allowed here: {allowed}");
-            Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, sentence))
+    match route(server, address, request).await {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            server.metrics.refused.inc();
+            refusal.into()
         }
-        "/" => Ok(content("text/plain; charset=utf-8", status_page(server))),
+    }
+}
+
+async fn route(
+    server: &Arc<Server>,
+    address: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    let path = request.uri().path();
+    let token = path.strip_prefix("/locks/");
+    let allowed = match (path, token) {
+        ("/v1", _) => "GET",
+        (_, Some(_)) => "DELETE",
+        (
+            "/" | "/namespaces" | "/locks" | "/stats_v1" | "/stats" | "/metrics" | "/healthz",
+            None,
+        ) => "GET, HEAD",
+        _ => {
+            return Err(Refusal::not_found(
+                "not found; there are /, /v1, /namespaces, /locks, /stats_v1, /metrics and /healthz",
+            ));
+        }
+    };
+    if !allowed
+        .split(", ")
+        .any(|method| method == request.method().as_str())
+    {
+        return Err(Refusal::wrong_method(allowed));
+    }
+    server.access.check_origin(&request)?;
+    let query = request.uri().query();
+    match path {
+        "/healthz" => Ok(text("ok\n".to_owned())),
         "/v1" => upgrade(server, address, request),
-        "/stats_v1" | "/stats" => statistics(server, &request),
-        _ => Err(Refusal::new(
-            StatusCode::NOT_FOUND,
-            "not found; there are /, /v1 and /stats_v1",
-        )),
-    };
-    answer.unwrap_or_else(|Refusal(status, sentence)| {
-        let mut answer = content("text/plain; charset=utf-8", sentence + "\n");
-        *answer.status_mut() = status;
-        let hint = match status {
-            StatusCode::METHOD_NOT_ALLOWED => Some((ALLOW, allowed)),
-            StatusCode::UPGRADE_REQUIRED => Some((UPGRADE, "websocket")),
-            _ => None,
-        };
-        if let Some((name, value)) = hint {
-            answer
-                .headers_mut()
-                .insert(name, HeaderValue::from_static(value));
+        "/" | "/locks" if wants_page(&request) => Ok(page()),
+        "/" => Ok(text(status(server, &server.access.pass(&request)?))),
+        "/namespaces" => Ok(listing::namespaces(server, &server.access.pass(&request)?)),
+        "/metrics" => {
+            server.access.check_everywhere(&request)?;
+            let (kind, figures) = server.metrics.text(server);
+            Ok(content(kind, figures))
         }
-        answer
-    })
+        _ => {
+            let name = namespace(query).map_err(Refusal::bad_request)?;
+            server.access.check_namespace(&request, &name)?;
+            if let Some(token) = token {
+                server.access.check_force()?;
+                return listing::release(server, token, &name).await;
+            }
+            let namespace = listing::named(server, &name)?;
+            if path != "/locks" {
+                return Ok(json(&listing::statistics(&namespace)));
+            }
+            let filter = Filter::parse(query)?;
+            // Not beside the tasks of connections: there may be very many locks.
+            let listed = tokio::task::spawn_blocking(move || listing::locks(&namespace, &filter));
+            listed
+                .await
+                .map_err(|_| Refusal::unavailable("the server is shutting down"))
+        }
+    }
 }
 
 fn upgrade(
@@ -72,107 +105,129 @@ fn upgrade(
     address: SocketAddr,
     mut request: Request<Incoming>,
 ) -> Result<Answer, Refusal> {
-    let Upgrade {
-        namespace,
-        abandon_timeout,
-    } = Upgrade::parse(request.uri().query()).map_err(bad_request)?;
+    let asked = Upgrade::parse(request.uri().query()).map_err(Refusal::bad_request)?;
+    server.access.check_namespace(&request, &asked.namespace)?;
+    let config = &server.config;
+    let abandon_timeout = config
+        .limits
+        .admit(&asked, config.default_abandon_timeout)
+        .map_err(Refusal::bad_request)?;
     if !hyper_tungstenite::is_upgrade_request(&request) {
-        return Err(Refusal::new(
-            StatusCode::UPGRADE_REQUIRED,
-            "this is a WebSocket endpoint; an upgrade is required",
-        ));
+        return Err(Refusal::not_an_upgrade());
     }
-    let (answer, websocket) = hyper_tungstenite::upgrade(&mut request, Some(websocket_config()))
-        .map_err(|error| {
-            let sentence = format!("bad WebSocket handshake: {error}");
-            Refusal::new(StatusCode::BAD_REQUEST, sentence)
+    let websocket_config = websocket_config(config.limits.message_bytes);
+    let (answer, websocket) = hyper_tungstenite::upgrade(&mut request, Some(websocket_config))
+        .map_err(|error| Refusal::bad_request(format!("bad WebSocket handshake: {error}")))?;
+    let place = Arc::clone(&server.places)
+        .try_acquire_owned()
+        .map_err(|_| {
+            Refusal::unavailable(format!(
+                "too many connections; at most {} are allowed",
+                config.limits.connections
+            ))
         })?;
+    let id = server.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
+    let client = Arc::new(Client::new(id, address, asked.client, abandon_timeout));
     // Before the answer: whoever has seen it finds the namespace.
-    let member = server.namespaces.join(&namespace).ok_or_else(|| {
-        Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the server is shutting down",
-        )
+    let joined = server.namespaces.join(&asked.namespace, &client);
+    let member = joined.map_err(|error| {
+        Refusal::unavailable(match error {
+            NotJoined::Closed => "the server is shutting down".to_owned(),
+            NotJoined::Full => format!(
+                "too many namespaces; at most {} are allowed",
+                config.limits.namespaces
+            ),
+        })
     })?;
     let connection = Connection {
         server: Arc::clone(server),
-        id: server.last_connection.fetch_add(1, Ordering::Relaxed) + 1,
-        address,
         member,
-        abandon_timeout: abandon_timeout.unwrap_or(server.config.default_abandon_timeout),
+        place,
     };
     server.tasks.spawn(connection.serve(websocket));
     Ok(answer)
 }
 
-fn statistics(server: &Server, request: &Request<Incoming>) -> Result<Answer, Refusal> {
-    let name = namespace(request.uri().query()).map_err(bad_request)?;
-    let namespace = server.namespaces.get(&name).ok_or_else(|| {
-        Refusal::new(
-            StatusCode::NOT_FOUND,
-            "namespace not found; it exists while clients are connected to it or hold locks in it",
-        )
-    })?;
-    let stats = namespace.locks.stats();
-    let body = serde_json::json!({
-        "namespace": name,
-        "connections": namespace.connections.load(Ordering::Relaxed),
-        "acquired": stats.acquired,
-        "waiting": stats.waiting,
-        "resources": stats.resources,
-        "last_token": stats.last_token.to_string(),
-    });
-    Ok(content("application/json", body.to_string()))
+/// Whether it is a browser that asks.
+fn wants_page(request: &Request<Incoming>) -> bool {
+    let accept = request.headers().get(ACCEPT);
+    let get = [Method::GET, Method::HEAD].contains(request.method());
+    get && accept
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
 }
 
-fn status_page(server: &Server) -> String {
-    let config = &server.config;
-    let interval = config
-        .stats_interval
-        .map_or(0, |interval| interval.as_secs());
-    let mut page = format!(
-        "Locktopus {}\n\nlistening on             {}\ndefault abandon timeout  {} ms\n\
-         log clients              {}\nlog locks                {}\nstatistics interval      {} s\n",
-        env!("CARGO_PKG_VERSION"),
-        server.address,
-        config.default_abandon_timeout.as_millis(),
-        config.log_clients,
-        config.log_locks,
-        interval,
-    );
-    let namespaces = server.namespaces.list();
-    let _ = writeln!(page, "namespaces               {}", namespaces.len());
-    for namespace in namespaces {
-        let _ = write!(page, "\n{}", summary(&namespace));
-    }
-    if !page.ends_with('\n') {
-        page.push('\n');
-    }
-    page
-}
-
-/// One line on a namespace.
-pub(crate) fn summary(namespace: &Namespace) -> String {
-    let stats = namespace.locks.stats();
-    format!(
-        "namespace {:?}: {} connections, {} locks acquired, {} waiting, {} resources, last token {}",
-        namespace.name,
-        namespace.connections.load(Ordering::Relaxed),
-        stats.acquired,
-        stats.waiting,
-        stats.resources,
-        stats.last_token,
-    )
-}
-
-fn bad_request(sentence: &str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, sentence)
-}
-
-fn content(kind: &'static str, text: String) -> Answer {
-    let mut answer = Response::new(Full::from(text));
+fn page() -> Answer {
+    let mut answer = content("text/html; charset=utf-8", PAGE);
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     answer
+}
+
+/// The plain status: version, parameters, and the namespaces into which somebody may look.
+fn status(server: &Server, pass: &Pass) -> String {
+    let config = &server.config;
+    let limits = &config.limits;
+    let mut status = format!("Locktopus {}\n\n", env!("CARGO_PKG_VERSION"));
+    let mut line = |name: &str, value: &dyn std::fmt::Display| {
+        let _ = writeln!(status, "{name:<25}{value}");
+    };
+    let seconds = |duration: std::time::Duration| format!("{} s", duration.as_secs_f64());
+    line("listening on", &server.address);
+    line(
+        "up for",
+        &seconds(std::time::Duration::from_secs(
+            server.started.elapsed().as_secs(),
+        )),
+    );
+    line("TLS", &config.secrets.acceptor().is_some());
+    line("auth tokens", &config.secrets.are_asked_for());
+    line(
+        "default abandon timeout",
+        &format!("{} ms", config.default_abandon_timeout.as_millis()),
+    );
+    line(
+        "longest abandon timeout",
+        &format!("{} ms", limits.abandon_timeout.as_millis()),
+    );
+    line("ping interval", &seconds(config.ping_interval));
+    line("ping timeout", &seconds(config.ping_timeout));
+    line("handshake timeout", &seconds(limits.handshake));
+    line("connections, at most", &limits.connections);
+    line("namespaces, at most", &limits.namespaces);
+    line("bytes of a name, at most", &limits.namespace_bytes);
+    line("message bytes, at most", &limits.message_bytes);
+    line("resources, at most", &limits.resources);
+    line("path depth, at most", &limits.path_depth);
+    line("path bytes, at most", &limits.path_bytes);
+    line("log clients", &config.log_clients);
+    line("log locks", &config.log_locks);
+    line(
+        "statistics interval",
+        &seconds(config.stats_interval.unwrap_or_default()),
+    );
+    let mut namespaces = server.namespaces.list();
+    namespaces.retain(|namespace| pass.is_good_for(&namespace.name));
+    line("namespaces", &namespaces.len());
+    for namespace in namespaces {
+        let stats = namespace.locks.stats();
+        let _ = writeln!(
+            status,
+            "\nnamespace {:?}: {} connections, {} locks acquired, {} waiting, {} resources, last token {}",
+            namespace.name,
+            namespace.connections(),
+            stats.acquired,
+            stats.waiting,
+            stats.resources,
+            stats.last_token,
+        );
+    }
+    status
 }

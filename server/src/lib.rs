@@ -1,45 +1,54 @@
 //! Locktopus, the lock service: a thin WebSocket front-end for [`locktopus_engine`].
 //!
 //! ```text
-//! main ──► config
-//!   └────► run ──► http ──► connection ──► session     (the protocol, pure)
-//!                    └──────────┴────────► namespaces  (name ─► LockManager)
+//! main ──► config ──► flags, secrets
+//!   └────► run ──► accept ──► http ──► connection ──► session     (the protocol, pure)
+//!                              │           ├────────► heartbeat   (pure)
+//!                              ├── access  └── wire ──► stream
+//!                              └── listing
+//!          http, connection, listing ──► namespaces ──► clients
 //! ```
 
+mod accept;
+mod access;
+mod answers;
+mod clients;
 mod config;
 mod connection;
+mod flags;
+mod heartbeat;
 mod http;
+mod limits;
+mod listing;
+mod metrics;
 mod namespaces;
 pub mod query;
+mod secrets;
 pub mod session;
 mod stream;
+mod wire;
 
-pub use config::{Command, Config, ConfigError, parse};
+pub use config::{Command, Config, ConfigError, Limits, LogFormat, parse};
+pub use secrets::Secrets;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use access::Access;
 use locktopus_client::protocol;
 use locktopus_engine::{Path, Resource};
+use metrics::Metrics;
 use namespaces::Namespaces;
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::info;
 
-/// How long a peer may take to send the head of a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait before accepting again, when there are no file descriptors, say.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections may take to say goodbye when the server is done.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -47,11 +56,35 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 struct Server {
     config: Config,
     address: SocketAddr,
+    started: Instant,
+    access: Access,
     namespaces: Namespaces,
+    metrics: Metrics,
+    /// One for each connection that may be open, or have left a lock behind.
+    places: Arc<Semaphore>,
     last_connection: AtomicU64,
     /// Cancelled when all locks are released after a shutdown.
     closing: CancellationToken,
     tasks: TaskTracker,
+}
+
+impl Server {
+    fn new(config: Config, address: SocketAddr) -> Server {
+        let limits = &config.limits;
+        let (secrets, origins) = (config.secrets.clone(), config.allow_origins.clone());
+        Server {
+            address,
+            started: Instant::now(),
+            access: Access::new(secrets, origins, address),
+            namespaces: Namespaces::new(token_of_now(), limits.namespaces),
+            metrics: Metrics::new(),
+            places: Arc::new(Semaphore::new(limits.connections)),
+            last_connection: AtomicU64::new(0),
+            closing: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            config,
+        }
+    }
 }
 
 /// Serves until `shutdown` resolves and, after that, until no lock is held or waited for.
@@ -68,38 +101,15 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let server = Arc::new(Server {
-        address: listener.local_addr()?,
-        namespaces: Namespaces::new(token_of_now()),
-        last_connection: AtomicU64::new(0),
-        closing: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-        config,
-    });
+    let server = Arc::new(Server::new(config, listener.local_addr()?));
     if let Some(interval) = server.config.stats_interval {
         server
             .tasks
             .spawn(log_statistics(Arc::clone(&server), interval));
     }
-    let mut shutdown = pin!(shutdown);
-    let mut accepting = true;
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, address)) => {
-                    accepting = true;
-                    server.tasks.spawn(serve(Arc::clone(&server), stream, address));
-                }
-                Err(error) => {
-                    if accepting {
-                        warn!(%error, "cannot accept connections for the moment");
-                    }
-                    accepting = false;
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
+    tokio::select! {
+        () = shutdown => {}
+        () = accept::accept(&server, &listener) => {}
     }
     drop(listener);
     info!("shutting down: no new connections and locks; waiting until all locks are released");
@@ -121,42 +131,11 @@ fn token_of_now() -> u64 {
     now.map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(0))
 }
 
-/// Serves the requests of one connection, until it becomes a WebSocket or is closed.
-async fn serve(server: Arc<Server>, stream: TcpStream, address: SocketAddr) {
-    // Messages are small and each is waited for.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| {
-        let answer = http::respond(&server, address, request);
-        async { Ok::<_, Infallible>(answer) }
-    });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(16 * 1024)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades()
-    );
-    // What goes wrong with a connection here concerns nobody else.
-    tokio::select! {
-        _ = &mut connection => {}
-        () = server.closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
-    }
-}
-
 async fn log_statistics(server: Arc<Server>, interval: Duration) {
     loop {
         tokio::select! {
             () = server.closing.cancelled() => return,
-            () = sleep(interval) => {}
-        }
-        let namespaces = server.namespaces.list();
-        info!(namespaces = namespaces.len(), "statistics");
-        for namespace in namespaces {
-            info!("{}", http::summary(&namespace));
+            () = sleep(interval) => server.metrics.log(&server),
         }
     }
 }

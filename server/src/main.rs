@@ -1,12 +1,13 @@
 //! `locktopus-server`: parses, runs, and tells the exit status.
 
-use locktopus_server::{Command, Config, parse, run};
+use locktopus_server::{Command, Config, LogFormat, Secrets, parse, run};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// Exit status for a bad flag or variable.
 const USAGE: u8 = 2;
@@ -32,12 +33,16 @@ fn main() -> ExitCode {
     };
     // Logging waits for nobody: if the log is not read, lines are dropped; if it is gone, all are.
     let (log, _flush_at_exit) = tracing_appender::non_blocking(io::stderr());
-    tracing_subscriber::fmt()
+    let format = tracing_subscriber::fmt()
         .with_writer(log)
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+        .with_target(false);
+    match config.log_format {
+        LogFormat::Text => format.init(),
+        LogFormat::Json => format.json().flatten_event(true).init(),
+    }
+    allow_many_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -48,7 +53,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let done = runtime.block_on(serve(config));
+    let done = runtime.block_on(serve(*config));
     // Abandoned locks may still sleep: nobody waits for them any more.
     runtime.shutdown_background();
     match done {
@@ -57,6 +62,15 @@ fn main() -> ExitCode {
             error!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Raises the soft limit on open files to the hard one: each connection is one.
+fn allow_many_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(%error, "cannot raise the limit on open files");
     }
 }
 
@@ -72,6 +86,10 @@ async fn serve(config: Config) -> io::Result<()> {
     let _ =
         writeln!(stdout, "listening on {}", listener.local_addr()?).and_then(|()| stdout.flush());
 
+    tokio::spawn(reload(
+        config.secrets.clone(),
+        signal(SignalKind::hangup())?,
+    ));
     let (first, after_first) = tokio::sync::oneshot::channel();
     let shutdown = async {
         // An error means that this function is gone, and the server with it.
@@ -88,6 +106,16 @@ async fn serve(config: Config) -> io::Result<()> {
         name = signals.next() => {
             info!("got {name} again: locks are given up");
             Ok(())
+        }
+    }
+}
+
+/// Reads tokens, certificate and key again at each SIGHUP.
+async fn reload(secrets: Secrets, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        match secrets.reload() {
+            Ok(()) => info!("got SIGHUP: tokens and certificate are read again"),
+            Err(error) => error!("got SIGHUP: {error}; what was read before stays in use"),
         }
     }
 }

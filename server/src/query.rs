@@ -1,11 +1,15 @@
 //! The parameters of a URL. Those that are not known are ignored; of several with one name the first
 //! counts.
 
-use crate::config::whole_number;
+use crate::flags::whole_number;
 use std::time::Duration;
 
 const NAMESPACE: &str = "namespace";
 const ABANDON_TIMEOUT: &str = "abandon-timeout-ms";
+const CLIENT: &str = "client";
+
+/// The most that is kept of a client's name, in characters.
+const MAX_CLIENT: usize = 100;
 
 /// What an upgrade asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +18,8 @@ pub struct Upgrade {
     pub namespace: String,
     /// How long a lock stays locked after the connection is gone, if the client says.
     pub abandon_timeout: Option<Duration>,
+    /// What the client calls itself, shortened.
+    pub client: Option<String>,
 }
 
 impl Upgrade {
@@ -31,6 +37,7 @@ impl Upgrade {
         Ok(Upgrade {
             namespace: namespace(query)?,
             abandon_timeout,
+            client: parameter(query, CLIENT).map(|name| name.chars().take(MAX_CLIENT).collect()),
         })
     }
 }
@@ -46,7 +53,7 @@ pub fn namespace(query: Option<&str>) -> Result<String, &'static str> {
 }
 
 /// The first parameter of this name, decoded.
-fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+pub(crate) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     form_urlencoded::parse(query?.as_bytes())
         .find(|(key, _)| key == name)
         .map(|(_, value)| value.into_owned())

@@ -10,11 +10,12 @@
 //!      │                  └───────────────┼───────────────►│
 //!      └──────────── release: Release ────┴────────────────┘
 //!   any state: something that is not allowed: Fail;  the end of the connection: Leave
+//!   Enqueued, Acquired: taken away by force: Revoke
 //! ```
 //!
 //! # Invariants
 //! S1. There is at most one lock, and none is asked for while there is one.
-//! S2. After `Fail`, only the end of the connection has an effect.
+//! S2. After `Fail` or `Revoke`, only the end of the connection has an effect.
 //! S3. `Leave` comes once, and says what becomes of the lock that there is.
 
 use locktopus_client::protocol::{Action, Request, Resource, Response, State, fit_error};
@@ -37,6 +38,8 @@ pub enum Input<'a> {
     Refused(String),
     /// The queued request has been granted.
     Granted,
+    /// The lock, or the request that waits, is taken away by force.
+    Revoked,
     /// The connection was closed or is broken, or is about to be closed by the server.
     Ended,
 }
@@ -54,6 +57,8 @@ pub enum Effect {
     Release(Response),
     /// Send an error object with this text, and close with the same reason.
     Fail(String),
+    /// Release the lock or withdraw the request, then do as with `Fail`.
+    Revoke(String),
     /// Let go of the connection.
     Leave(Left),
 }
@@ -132,12 +137,19 @@ impl Session {
                 self.reply(token, Action::Lock, State::Acquired)
             }
             _ if self.failed => Effect::Nothing,
+            (Input::Revoked, Phase::Enqueued { token } | Phase::Acquired { token }) => {
+                self.phase = Phase::Ready;
+                self.failed = true;
+                Effect::Revoke(format!("lock {token} was released by force"))
+            }
             (Input::Frame(frame), phase) => match Request::decode(frame) {
                 Ok(request) => self.request(request, phase),
                 Err(error) => self.fail(&error.to_string()),
             },
             (Input::Malformed(what), _) => self.fail(&what),
-            (Input::Queued { .. } | Input::Refused(_) | Input::Granted, _) => Effect::Nothing,
+            (Input::Queued { .. } | Input::Refused(_) | Input::Granted | Input::Revoked, _) => {
+                Effect::Nothing
+            }
         }
     }
 
@@ -306,6 +318,21 @@ mod tests {
             }
             assert_eq!(session.step(Input::Ended), Effect::Leave(left));
         }
+    }
+
+    #[test]
+    fn what_is_taken_away_is_not_left_behind() {
+        for mut session in [enqueued(), acquired()] {
+            let Effect::Revoke(what) = session.step(Input::Revoked) else {
+                panic!("it goes");
+            };
+            assert!(what.contains("lock 7") && what.len() <= MAX_ERROR_BYTES);
+            for input in [LOCK, RELEASE, NONSENSE, Input::Granted, Input::Revoked] {
+                assert_eq!(session.step(input), Effect::Nothing);
+            }
+            assert_eq!(session.step(Input::Ended), Effect::Leave(Left::Nothing));
+        }
+        assert_eq!(ready().step(Input::Revoked), Effect::Nothing);
     }
 
     /// Found by the fuzz target `session_steps`.

@@ -222,7 +222,7 @@ async fn statistics_are_logged_at_the_interval() {
     let mut log = BufReader::new(server.child.stderr.take().expect("piped"));
     let logged = tokio::task::spawn_blocking(move || {
         let mut line = String::new();
-        while !line.contains("\"my-app\": 1 connections, 1 locks acquired") {
+        while !line.contains("connections=1 namespaces=1 acquired=1 waiting=0") {
             line.clear();
             assert_ne!(log.read_line(&mut line).expect("text"), 0, "the log ended");
         }

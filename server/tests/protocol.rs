@@ -296,7 +296,9 @@ async fn what_was_acquired_stays_for_the_abandon_timeout() {
 
 #[tokio::test]
 async fn the_longest_abandon_timeout_is_no_trouble() {
-    let server = Server::start().await;
+    let mut config = locktopus_server::Config::default();
+    config.limits.abandon_timeout = Duration::MAX;
+    let server = Server::start_with(config).await;
     let mut client = server
         .connect(&format!("namespace=n&abandon-timeout-ms={}", u64::MAX))
         .await;

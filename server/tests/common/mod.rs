@@ -6,7 +6,7 @@ use locktopus_server::{Config, run};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -73,6 +73,76 @@ impl Server {
         self.http(&head).await
     }
 
+    /// Status and JSON of a GET.
+    pub(crate) async fn get_json(&self, path_and_query: &str) -> Value {
+        let (status, body) = self.get(path_and_query).await;
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).expect("JSON")
+    }
+
+    /// Status and body of a request with this method and one more header.
+    pub(crate) async fn request(&self, method: &str, path: &str, header: &str) -> (u16, String) {
+        let address = self.address;
+        let header = if header.is_empty() {
+            String::new()
+        } else {
+            format!("{header}\r\n")
+        };
+        self.http(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{header}\r\n"
+        ))
+        .await
+    }
+
+    /// The status of an attempt to upgrade with this query and one more header, and what it says.
+    pub(crate) async fn try_upgrade(&self, query: &str, header: &str) -> (u16, String) {
+        let header = format!(
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{header}"
+        );
+        let path = format!("/v1?{query}");
+        let mut stream = TcpStream::connect(self.address).await.expect("connects");
+        let address = self.address;
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\n{}\r\n\r\n",
+            header.trim_end()
+        );
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let mut answer = vec![0; 4096];
+        let read = timeout(PATIENCE, stream.read(&mut answer)).await;
+        let read = read.expect("answered").expect("text");
+        let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+        let status = answer
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        (status.expect("a status"), answer)
+    }
+
+    /// The value of a figure of `/metrics`.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let (status, figures) = self.get("/metrics").await;
+        assert_eq!(status, 200, "{figures}");
+        let line = figures
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("{name} in {figures}"))
+    }
+
+    /// Waits until nothing is left: no connection, no lock, no namespace.
+    pub(crate) async fn until_empty(&self) {
+        for _ in 0..3000 {
+            let list = self.get_json("/namespaces").await;
+            if list["namespaces"] == json!([]) && list["connections"] == 0 {
+                assert_eq!(self.metric("locktopus_locks_acquired").await, 0.0);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("there stay {}", self.get_json("/namespaces").await);
+    }
+
     /// Status and body of the answer to a request with this head.
     pub(crate) async fn http(&self, head: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).await.expect("connects");
@@ -106,7 +176,7 @@ impl Server {
     }
 }
 
-pub(crate) struct Client(pub(crate) WebSocketStream<TcpStream>);
+pub(crate) struct Client<S = TcpStream>(pub(crate) WebSocketStream<S>);
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr, query: &str) -> Client {
@@ -116,7 +186,9 @@ impl Client {
         let (websocket, _) = client_async(url, stream).await.expect("upgraded");
         Client(websocket)
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) async fn send(&mut self, message: impl Into<Message>) {
         self.0.send(message.into()).await.expect("sent");
     }

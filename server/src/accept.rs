@@ -1,0 +1,110 @@
+//! Accepts connections, whatever comes, and serves HTTP on each, over TLS if the server has a
+//! certificate.
+
+use crate::Server;
+use crate::http;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+/// The longest head of a request, in bytes.
+const HEADER_BYTES: usize = 16 * 1024;
+/// How long to wait before accepting again, when there are no file descriptors, say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts for ever.
+///
+/// Sockets that are not WebSockets yet, on their way in or asking for pages, are as many at most as
+/// there may be connections; further ones are turned away at once.
+pub(crate) async fn accept(server: &Arc<Server>, listener: &TcpListener) {
+    let anteroom = Arc::new(Semaphore::new(server.config.limits.connections));
+    let mut accepting = true;
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                accepting = true;
+                // Messages are small and each is waited for.
+                let _ = stream.set_nodelay(true);
+                let Ok(place) = Arc::clone(&anteroom).try_acquire_owned() else {
+                    turn_away(server, &stream);
+                    continue;
+                };
+                let server = Arc::clone(server);
+                server.clone().tasks.spawn(async move {
+                    serve(server, stream, address).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                if accepting {
+                    warn!(%error, "cannot accept connections for the moment");
+                }
+                accepting = false;
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn turn_away(server: &Server, stream: &TcpStream) {
+    server.metrics.refused.inc();
+    if server.config.secrets.acceptor().is_none() {
+        // If it does not go at once, it does not go.
+        let _ = stream.try_write(
+            b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 21\r\n\r\n\
+              too many connections\n",
+        );
+    }
+}
+
+/// Serves the requests of one socket, until it becomes a WebSocket or is closed.
+async fn serve(server: Arc<Server>, stream: TcpStream, address: SocketAddr) {
+    match server.config.secrets.acceptor() {
+        None => serve_http(server, stream, address).await,
+        Some(acceptor) => {
+            // What goes wrong with a handshake concerns nobody else.
+            if let Ok(Ok(stream)) =
+                timeout(server.config.limits.handshake, acceptor.accept(stream)).await
+            {
+                serve_http(server, stream, address).await;
+            }
+        }
+    }
+}
+
+async fn serve_http(
+    server: Arc<Server>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    address: SocketAddr,
+) {
+    let service = service_fn(|request| {
+        let server = &server;
+        async move { Ok::<_, Infallible>(http::respond(server, address, request).await) }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(server.config.limits.handshake)
+            .max_buf_size(HEADER_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+    );
+    // What goes wrong with a connection here concerns nobody else.
+    tokio::select! {
+        _ = &mut connection => {}
+        () = server.closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What is counted, for `/metrics` and for the log.
+
+use crate::Server;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntGauge, Registry, TextEncoder,
+    exponential_buckets,
+};
+use std::time::Duration;
+use tracing::info;
+
+/// The figures of a server. Gauges are set when somebody asks.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    connections: IntGauge,
+    namespaces: IntGauge,
+    acquired: IntGauge,
+    waiting: IntGauge,
+    pub(crate) connected: IntCounter,
+    pub(crate) refused: IntCounter,
+    pub(crate) grants: IntCounter,
+    pub(crate) withdrawals: IntCounter,
+    pub(crate) abandoned: IntCounter,
+    pub(crate) forced: IntCounter,
+    pub(crate) dead_peers: IntCounter,
+    pub(crate) protocol_errors: IntCounter,
+    wait: Histogram,
+    hold: Histogram,
+}
+
+/// What there is now.
+struct Totals {
+    connections: usize,
+    namespaces: usize,
+    acquired: usize,
+    waiting: usize,
+}
+
+impl Totals {
+    fn of(server: &Server) -> Totals {
+        let namespaces = server.namespaces.list();
+        let mut totals = Totals {
+            connections: 0,
+            namespaces: namespaces.len(),
+            acquired: 0,
+            waiting: 0,
+        };
+        for namespace in namespaces {
+            let stats = namespace.locks.stats();
+            totals.connections += namespace.connections();
+            totals.acquired += stats.acquired;
+            totals.waiting += stats.waiting;
+        }
+        totals
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Metrics {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(format!("locktopus_{name}_total"), help);
+            let counter = counter.expect("a valid name");
+            let registered = registry.register(Box::new(counter.clone()));
+            registered.expect("registered once");
+            counter
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(format!("locktopus_{name}"), help).expect("a valid name");
+            let registered = registry.register(Box::new(gauge.clone()));
+            registered.expect("registered once");
+            gauge
+        };
+        let histogram = |name: &str, help: &str| {
+            // From 100 µs to an hour.
+            let buckets = exponential_buckets(0.0001, 4.0, 13).expect("valid buckets");
+            let options = HistogramOpts::new(format!("locktopus_{name}_seconds"), help);
+            let histogram = Histogram::with_opts(options.buckets(buckets)).expect("a valid name");
+            let registered = registry.register(Box::new(histogram.clone()));
+            registered.expect("registered once");
+            histogram
+        };
+        Metrics {
+            connections: gauge("connections", "Open connections."),
+            namespaces: gauge("namespaces", "Namespaces in use."),
+            acquired: gauge("locks_acquired", "Locks that are held."),
+            waiting: gauge("locks_waiting", "Requests that wait for their lock."),
+            connected: counter("connected", "Connections that were made."),
+            refused: counter(
+                "refused",
+                "HTTP requests that were refused, upgrades among them.",
+            ),
+            grants: counter("grants", "Locks that were granted."),
+            withdrawals: counter(
+                "withdrawals",
+                "Requests that were given up while they waited.",
+            ),
+            abandoned: counter(
+                "abandoned",
+                "Connections that ended and left a lock behind.",
+            ),
+            forced: counter("forced", "Locks that were released by force."),
+            dead_peers: counter("dead_peers", "Connections that did not answer a ping."),
+            protocol_errors: counter(
+                "protocol_errors",
+                "Connections that were closed for an error.",
+            ),
+            wait: histogram("wait", "Time from a request to its grant."),
+            hold: histogram("hold", "Time from a grant to the release."),
+            registry,
+        }
+    }
+
+    pub(crate) fn granted(&self, waited: Duration) {
+        self.grants.inc();
+        self.wait.observe(waited.as_secs_f64());
+    }
+
+    pub(crate) fn released(&self, held: Duration) {
+        self.hold.observe(held.as_secs_f64());
+    }
+
+    /// The Prometheus text format, and its content type.
+    pub(crate) fn text(&self, server: &Server) -> (&'static str, String) {
+        let totals = Totals::of(server);
+        for (gauge, value) in [
+            (&self.connections, totals.connections),
+            (&self.namespaces, totals.namespaces),
+            (&self.acquired, totals.acquired),
+            (&self.waiting, totals.waiting),
+        ] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        let mut text = Vec::new();
+        let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        // Nothing is written but to memory, and nothing but text.
+        encoded.expect("encodes");
+        let text = String::from_utf8(text).expect("text");
+        (prometheus::TEXT_FORMAT, text)
+    }
+
+    /// The same figures, for the log.
+    pub(crate) fn log(&self, server: &Server) {
+        let totals = Totals::of(server);
+        info!(
+            connections = totals.connections,
+            namespaces = totals.namespaces,
+            acquired = totals.acquired,
+            waiting = totals.waiting,
+            connected = self.connected.get(),
+            refused = self.refused.get(),
+            grants = self.grants.get(),
+            withdrawals = self.withdrawals.get(),
+            abandoned = self.abandoned.get(),
+            forced = self.forced.get(),
+            dead_peers = self.dead_peers.get(),
+            protocol_errors = self.protocol_errors.get(),
+            mean_wait_ms = mean_ms(&self.wait),
+            mean_hold_ms = mean_ms(&self.hold),
+            "statistics"
+        );
+    }
+}
+
+fn mean_ms(histogram: &Histogram) -> f64 {
+    let count = histogram.get_sample_count();
+    if count == 0 {
+        return 0.0;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let mean = histogram.get_sample_sum() / count as f64;
+    (mean * 1e6).round() / 1e3
+}
