@@ -7,16 +7,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+/// How many sockets are turned away at one time, and how long each may take.
+const DOORSTEP: usize = 100;
+const FAREWELL: Duration = Duration::from_secs(1);
 /// The longest head of a request, in bytes.
 const HEADER_BYTES: usize = 16 * 1024;
 /// How long to wait before accepting again, when there are no file descriptors, say.
@@ -28,6 +32,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// there may be connections; further ones are turned away at once.
 pub(crate) async fn accept(server: &Arc<Server>, listener: &TcpListener) {
     let anteroom = Arc::new(Semaphore::new(server.config.limits.connections));
+    let doorstep = Arc::new(Semaphore::new(DOORSTEP));
     let mut accepting = true;
     loop {
         match listener.accept().await {
@@ -36,7 +41,15 @@ pub(crate) async fn accept(server: &Arc<Server>, listener: &TcpListener) {
                 // Messages are small and each is waited for.
                 let _ = stream.set_nodelay(true);
                 let Ok(place) = Arc::clone(&anteroom).try_acquire_owned() else {
-                    turn_away(server, &stream);
+                    server.metrics.refused.inc();
+                    let plain = server.config.secrets.acceptor().is_none();
+                    // Those who come in even larger crowds are dropped without a word.
+                    if plain && let Ok(step) = Arc::clone(&doorstep).try_acquire_owned() {
+                        server.tasks.spawn(async move {
+                            turn_away(stream).await;
+                            drop(step);
+                        });
+                    }
                     continue;
                 };
                 let server = Arc::clone(server);
@@ -56,15 +69,19 @@ pub(crate) async fn accept(server: &Arc<Server>, listener: &TcpListener) {
     }
 }
 
-fn turn_away(server: &Server, stream: &TcpStream) {
-    server.metrics.refused.inc();
-    if server.config.secrets.acceptor().is_none() {
-        // If it does not go at once, it does not go.
-        let _ = stream.try_write(
-            b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 21\r\n\r\n\
-              too many connections\n",
-        );
-    }
+/// Says why, and reads on for a moment: a socket that is closed with unread bytes is reset, and the
+/// peer may never see what was sent.
+async fn turn_away(mut stream: TcpStream) {
+    const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
+        Content-Type: text/plain; charset=utf-8\r\nContent-Length: 21\r\n\r\ntoo many connections\n";
+    let farewell = async {
+        stream.write_all(REFUSAL).await?;
+        stream.shutdown().await?;
+        let mut dropped = [0; 1024];
+        while stream.read(&mut dropped).await? > 0 {}
+        Ok::<(), io::Error>(())
+    };
+    let _ = timeout(FAREWELL, farewell).await;
 }
 
 /// Serves the requests of one socket, until it becomes a WebSocket or is closed.

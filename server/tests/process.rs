@@ -3,12 +3,14 @@
 mod common;
 
 use common::{Client, PATIENCE};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use serde_json::json;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use tokio_tungstenite::tungstenite::Message;
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_locktopus-server"));
@@ -231,4 +233,106 @@ async fn statistics_are_logged_at_the_interval() {
         .await
         .expect("logged")
         .expect("no panic");
+}
+
+#[tokio::test]
+async fn without_file_descriptors_it_goes_on_and_recovers() {
+    let server = on_loopback(&[]);
+    let mut first = Client::connect(server.address, "namespace=n").await;
+    let pid = Pid::from_raw(server.child.id().cast_signed());
+    let few = Rlimit {
+        current: Some(30),
+        maximum: Some(30),
+    };
+    prlimit(pid, Resource::Nofile, few).expect("allowed");
+    let connect = || tokio::net::TcpStream::connect(server.address);
+    let mut crowd = Vec::new();
+    for _ in 0..60 {
+        crowd.push(connect().await.expect("in the backlog"));
+    }
+    for _ in 0..100 {
+        first.lock("w:a").await;
+        first.release().await;
+    }
+    drop(crowd);
+    let mut next = Client::connect(server.address, "namespace=n").await;
+    next.lock("w:a").await;
+}
+
+#[tokio::test]
+async fn a_signal_under_load_ends_the_server_when_the_last_lock_is_released() {
+    let server = on_loopback(&[]);
+    let address = server.address;
+    let clients: Vec<_> = (0..8)
+        .map(|number| {
+            tokio::spawn(async move {
+                let mut client = Client::connect(address, "namespace=n").await;
+                let path = ["a", "b"][number % 2];
+                let lock = json!({"action": "lock", "resources": [{"type": "w", "path": [path]}]});
+                let mut rounds = 0;
+                loop {
+                    client.send_json(lock.clone()).await;
+                    // Until it is granted; refused, or closed if no lock was left by then.
+                    loop {
+                        let Message::Text(text) = client.next_word().await else {
+                            return rounds;
+                        };
+                        if text.contains("\"error\"") {
+                            return rounds;
+                        }
+                        if text.contains("\"acquired\"") {
+                            break;
+                        }
+                    }
+                    client.release().await;
+                    rounds += 1;
+                }
+            })
+        })
+        .collect();
+    let mut watcher = Client::connect(address, "namespace=n").await;
+    for _ in 0..50 {
+        watcher.send_lock("r:a r:b").await;
+        while watcher.next_json().await["state"] != "acquired" {}
+        watcher.release().await;
+    }
+    server.signal(Signal::TERM);
+    for client in clients {
+        let rounds = tokio::time::timeout(PATIENCE, client).await;
+        assert!(rounds.expect("it ends").expect("no panic") > 0);
+    }
+    let ended = tokio::task::spawn_blocking(|| server.end()).await;
+    assert_eq!(ended.expect("no panic").0.code(), Some(0));
+}
+
+#[tokio::test]
+async fn at_sighup_tokens_are_read_again_and_nothing_else_happens() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tokens");
+    std::fs::write(&file, "old").expect("written");
+    let path = file.to_str().expect("text");
+    let mut server = on_loopback(&["--auth-token-file", path, "--log-format", "json"]);
+    let mut client = Client::connect(server.address, "namespace=n&token=old").await;
+    client.lock("w:a").await;
+    std::fs::write(&file, "new").expect("written");
+    server.signal(Signal::HUP);
+    let mut log = BufReader::new(server.child.stderr.take().expect("piped"));
+    let logged = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        log.read_line(&mut line).expect("text");
+        (line, log)
+    });
+    let (line, _log) = tokio::time::timeout(PATIENCE, logged)
+        .await
+        .expect("logged")
+        .expect("no panic");
+    let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert!(
+        line["message"].as_str().expect("text").contains("SIGHUP"),
+        "{line}"
+    );
+    let mut other = Client::connect(server.address, "namespace=n&token=new").await;
+    other.enqueue("w:a").await;
+    client.release().await;
+    other.expect("lock", "acquired").await;
 }

@@ -130,6 +130,18 @@ impl Server {
             .unwrap_or_else(|| panic!("{name} in {figures}"))
     }
 
+    /// Waits until somebody holds this path in the namespace `n`.
+    pub(crate) async fn until_held(&self, path: &str) {
+        for _ in 0..3000 {
+            let (status, body) = self.get(&format!("/locks?namespace=n&path={path}")).await;
+            if status == 200 && body.contains("\"acquired\"") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("nobody holds {path}");
+    }
+
     /// Waits until nothing is left: no connection, no lock, no namespace.
     pub(crate) async fn until_empty(&self) {
         for _ in 0..3000 {
@@ -224,9 +236,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         next.expect("open").expect("no error")
     }
 
+    /// The next message that is no ping.
+    pub(crate) async fn next_word(&mut self) -> Message {
+        loop {
+            match self.next().await {
+                Message::Ping(_) => {}
+                word => return word,
+            }
+        }
+    }
+
     /// The next message, which is text: its JSON.
     pub(crate) async fn next_json(&mut self) -> Value {
-        match self.next().await {
+        match self.next_word().await {
             Message::Text(text) => serde_json::from_str(&text).expect("JSON"),
             other => panic!("{other:?}"),
         }
@@ -254,7 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     pub(crate) async fn expect_close(&mut self) -> Option<CloseFrame> {
-        match self.next().await {
+        match self.next_word().await {
             Message::Close(frame) => frame,
             other => panic!("{other:?}"),
         }

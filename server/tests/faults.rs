@@ -1,0 +1,304 @@
+//! What goes wrong in the world: after each fault no lock is left behind, no connection and no place for
+//! one is lost, and others never notice.
+
+mod common;
+
+use common::{Client, HOUR, PATIENCE, Server};
+use futures_util::{SinkExt, StreamExt, future::join_all};
+use locktopus_server::Config;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+const CLIENT_URL: &str = "LOCKTOPUS_TEST_CLIENT";
+
+/// Notices dead peers within seconds.
+fn quick() -> Config {
+    let mut config = Config::default();
+    config.ping_interval = Duration::from_millis(100);
+    // Long enough for whoever lives, on a machine that is busy with other tests.
+    config.ping_timeout = Duration::from_secs(2);
+    config.default_abandon_timeout = Duration::ZERO;
+    config
+}
+
+/// Locks and releases on a path of its own, all the time: whoever disturbs it fails the test.
+struct Bystander {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<usize>,
+}
+
+impl Bystander {
+    async fn beside(server: &Server) -> Bystander {
+        let mut client = server.connect("namespace=n").await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let task = tokio::spawn(async move {
+            let mut rounds = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                client.lock("w:bystander").await;
+                client.release().await;
+                rounds += 1;
+            }
+            client.close().await;
+            rounds
+        });
+        Bystander { stop, task }
+    }
+
+    /// Ends it, and waits until the server is empty.
+    async fn was_not_disturbed(self, server: &Server) {
+        self.stop.store(true, Ordering::Relaxed);
+        let rounds = timeout(PATIENCE, self.task).await.expect("it ends");
+        assert!(rounds.expect("undisturbed") > 0);
+        server.until_empty().await;
+    }
+}
+
+/// Not a test of its own: what a client process runs, which is to be killed.
+#[tokio::test]
+async fn client_process() {
+    let Ok(url) = std::env::var(CLIENT_URL) else {
+        return;
+    };
+    let (address, set) = url.split_once(' ').expect("an address and a set");
+    let query = "namespace=n&abandon-timeout-ms=300";
+    let mut client = Client::connect(address.parse().expect("an address"), query).await;
+    client.send_lock(set).await;
+    // Until it is killed; by its parent, or by its own patience.
+    let _ = timeout(PATIENCE, async { while client.0.next().await.is_some() {} }).await;
+}
+
+fn client_process_of(server: &Server, set: &str) -> Child {
+    let this = std::env::current_exe().expect("a path");
+    Command::new(this)
+        .args(["--exact", "client_process"])
+        .env(CLIENT_URL, format!("{} {set}", server.address))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts")
+}
+
+#[tokio::test]
+async fn a_client_that_is_killed_while_it_holds_keeps_its_lock_for_the_abandon_timeout() {
+    let server = Server::start().await;
+    let bystander = Bystander::beside(&server).await;
+    let mut killed = client_process_of(&server, "w:a");
+    server.until_held("a").await;
+    let mut waiter = server.connect("namespace=n").await;
+    waiter.enqueue("w:a").await;
+    let start = std::time::Instant::now();
+    killed.kill().expect("running");
+    killed.wait().expect("a child");
+    waiter.expect("lock", "acquired").await;
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    waiter.release().await;
+    waiter.close().await;
+    bystander.was_not_disturbed(&server).await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_killed_while_it_waits_delays_nobody() {
+    let server = Server::start().await;
+    let bystander = Bystander::beside(&server).await;
+    let mut holder = server.connect("namespace=n").await;
+    holder.lock("r:a").await;
+    let mut killed = client_process_of(&server, "w:a");
+    server
+        .until(|stats| stats.is_some_and(|stats| stats["waiting"] == 1))
+        .await;
+    let mut reader = server.connect("namespace=n").await;
+    reader.enqueue("r:a").await;
+    killed.kill().expect("running");
+    killed.wait().expect("a child");
+    reader.expect("lock", "acquired").await;
+    reader.release().await;
+    reader.close().await;
+    holder.release().await;
+    holder.close().await;
+    bystander.was_not_disturbed(&server).await;
+}
+
+/// A connection whose peer says nothing, not even that it is gone.
+async fn silent(server: &Server, query: &str, set: &str) -> TcpStream {
+    let mut client = Client::connect(server.address, query).await;
+    client.send_lock(set).await;
+    client.next().await;
+    let Client(websocket) = client;
+    websocket.into_inner()
+}
+
+#[tokio::test]
+async fn a_half_open_connection_is_noticed_and_its_lock_abandoned() {
+    let server = Server::start_with(quick()).await;
+    let bystander = Bystander::beside(&server).await;
+    let holds = silent(&server, "namespace=n&abandon-timeout-ms=100", "w:a").await;
+    let waits = silent(&server, &format!("namespace=n&{HOUR}"), "w:a").await;
+    let mut next = server.connect("namespace=n").await;
+    next.enqueue("w:a").await;
+    next.expect("lock", "acquired").await;
+    assert!(server.metric("locktopus_dead_peers_total").await >= 2.0);
+    next.close().await;
+    drop((holds, waits));
+    bystander.was_not_disturbed(&server).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_pings_lives_as_long_as_it_likes() {
+    let server = Server::start_with(quick()).await;
+    let mut idle = server.connect("namespace=n").await;
+    idle.lock("w:a").await;
+    let mut pings = 0;
+    while pings < 25 {
+        match idle.next().await {
+            // Reading answers it.
+            Message::Ping(_) => pings += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    idle.release().await;
+}
+
+#[tokio::test]
+async fn without_a_ping_interval_nobody_is_pinged() {
+    let mut config = quick();
+    config.ping_interval = Duration::ZERO;
+    let server = Server::start_with(config).await;
+    let mut idle = server.connect("namespace=n").await;
+    assert!(
+        timeout(Duration::from_millis(500), idle.0.next())
+            .await
+            .is_err()
+    );
+    idle.lock("w:a").await;
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_closed_and_costs_no_more_than_its_buffers() {
+    let server = Server::start_with(quick()).await;
+    let bystander = Bystander::beside(&server).await;
+    let mut deaf = server.connect("namespace=n").await;
+    // Until the server takes no more, since it cannot get rid of its answers.
+    let flood = async {
+        loop {
+            for message in [
+                r#"{"action":"lock","resources":[{"type":"w","path":["a"]}]}"#,
+                r#"{"action":"release"}"#,
+            ] {
+                if deaf.0.send(Message::text(message)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    timeout(PATIENCE, flood).await.expect("it is closed");
+    bystander.was_not_disturbed(&server).await;
+}
+
+#[tokio::test]
+async fn a_lock_can_be_taken_from_a_client_that_stops_reading() {
+    let mut config = quick();
+    config.ping_timeout = PATIENCE;
+    let server = Server::start_with(config).await;
+    let bystander = Bystander::beside(&server).await;
+    let mut deaf = server.connect("namespace=n").await;
+    let held = deaf.lock("w:a").await;
+    // Pings until neither side takes any more; nobody reads what the server answers.
+    let ping = Message::Ping(vec![0; 100].into());
+    let flood = async { while deaf.0.feed(ping.clone()).await.is_ok() {} };
+    assert!(
+        timeout(Duration::from_secs(1), flood).await.is_err(),
+        "still open"
+    );
+    let path = format!("/locks/{held}?namespace=n");
+    assert_eq!(server.request("DELETE", &path, "").await.0, 200);
+    let mut next = server.connect("namespace=n").await;
+    next.lock("w:a").await;
+    next.close().await;
+    drop(deaf);
+    bystander.was_not_disturbed(&server).await;
+}
+
+#[tokio::test]
+async fn a_thousand_connections_that_open_and_vanish_leave_nothing() {
+    let mut config = quick();
+    config.limits.connections = 600;
+    let server = Server::start_with(config).await;
+    for round in 0..2 {
+        let bystander = Bystander::beside(&server).await;
+        // Twice: places that are not given back would be missed the second time.
+        let come_and_go = (0..500).map(|number| {
+            let server = &server;
+            async move {
+                let mut client = server.connect("namespace=n").await;
+                let path = if number % 2 == 0 { "w:a" } else { "w:b" };
+                client.send_lock(path).await;
+                if number % 3 == 0 {
+                    client.next().await;
+                }
+            }
+        });
+        let all = timeout(PATIENCE, join_all(come_and_go)).await;
+        assert_eq!(all.expect("all come and go").len(), 500, "round {round}");
+        bystander.was_not_disturbed(&server).await;
+    }
+}
+
+#[tokio::test]
+async fn slow_handshakes_run_out_and_keep_nobody_waiting() {
+    let mut config = quick();
+    config.limits.handshake = Duration::from_millis(300);
+    let server = Server::start_with(config).await;
+    let bystander = Bystander::beside(&server).await;
+    let mut slow = Vec::new();
+    for begun in [
+        "",
+        "GET ",
+        "GET /v1?namespace=n HTTP/1.1\r\nHost: x\r\nUpgr",
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.expect("connects");
+        stream.write_all(begun.as_bytes()).await.expect("sent");
+        slow.push(stream);
+    }
+    for mut stream in slow {
+        let mut rest = Vec::new();
+        let closed = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        closed.expect("closed by the server").expect("no error");
+    }
+    bystander.was_not_disturbed(&server).await;
+}
+
+#[tokio::test]
+async fn sockets_beyond_the_limit_are_turned_away_at_once() {
+    let mut config = quick();
+    config.limits.connections = 2;
+    let server = Server::start_with(config).await;
+    let _idle = [
+        TcpStream::connect(server.address).await.expect("connects"),
+        TcpStream::connect(server.address).await.expect("connects"),
+    ];
+    let (status, body) = server.get("/healthz").await;
+    assert_eq!((status, body.as_str()), (503, "too many connections\n"));
+}
+
+/// Locks are timed with the clock that only goes forward; the clock of the day is asked once, for the
+/// first token.
+#[test]
+fn the_clock_of_the_day_times_nothing() {
+    let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+    let mut uses = Vec::new();
+    for file in std::fs::read_dir(sources).expect("sources") {
+        let path = file.expect("a file").path();
+        let text = std::fs::read_to_string(&path).expect("text");
+        let lines = text.lines().filter(|line| line.contains("SystemTime::"));
+        uses.extend(lines.map(|line| line.trim().to_owned()));
+    }
+    assert_eq!(uses.len(), 1, "{uses:?}");
+}
