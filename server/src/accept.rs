@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tracing::warn;
 
 /// How many sockets are turned away at one time, and how long each may take.
@@ -108,12 +109,16 @@ async fn serve_http(
         let server = &server;
         async move { Ok::<_, Infallible>(http::respond(server, address, request).await) }
     });
+    // Also a peer that asks for a long answer and does not take it comes to an end. Twice the time, so
+    // that a WebSocket that does not take its messages is noticed before, by its own task.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(server.config.send_timeout() * 2));
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(server.config.limits.handshake)
             .max_buf_size(HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Box::pin(stream)), service)
             .with_upgrades()
     );
     // What goes wrong with a connection here concerns nobody else.

@@ -50,9 +50,6 @@ impl Connection {
         let mut lock = None;
         let end = self.converse(&mut websocket, &mut session, &mut lock).await;
         // What it leaves is settled first; saying goodbye may take its time.
-        if let End::Failed(_) = end {
-            self.server.metrics.protocol_errors.inc();
-        }
         self.log_client("disconnected");
         drop(connected);
         self.leave(session.step(Input::Ended), lock);
@@ -75,7 +72,7 @@ impl Connection {
             let effect = tokio::select! {
                 biased;
                 () = &mut closing => return End::ShutDown,
-                () = &mut doomed => session.step(Input::Revoked),
+                () = &mut doomed => return self.revoke(session, lock),
                 () = granted(lock), if session.is_waiting() => {
                     self.server.metrics.granted(self.client().granted());
                     session.step(Input::Granted)
@@ -125,13 +122,17 @@ impl Connection {
                     return End::Gone;
                 },
                 // However slowly the peer reads.
-                () = &mut doomed => {
-                    let effect = session.step(Input::Revoked);
-                    if let Err(what) = self.carry_out(effect, session, lock) {
-                        return End::Failed(what);
-                    }
-                }
+                () = &mut doomed => return self.revoke(session, lock),
             }
+        }
+    }
+
+    /// Ends the lock that somebody takes away.
+    fn revoke(&self, session: &mut Session, lock: &mut Option<Lock>) -> End {
+        let effect = session.step(Input::Revoked);
+        match self.carry_out(effect, session, lock) {
+            Err(what) => End::Failed(what),
+            Ok(_) => End::Gone,
         }
     }
 
@@ -167,7 +168,10 @@ impl Connection {
                 }
                 Err(what)
             }
-            Effect::Fail(what) => Err(what),
+            Effect::Fail(what) => {
+                self.server.metrics.protocol_errors.inc();
+                Err(what)
+            }
             Effect::Nothing | Effect::Lock(_) | Effect::Leave(_) => Ok(None),
         }
     }

@@ -91,7 +91,8 @@ async fn route(
                 return Ok(json(&listing::statistics(&namespace)));
             }
             let filter = Filter::parse(query)?;
-            // Not beside the tasks of connections: there may be very many locks.
+            // Not beside the tasks of connections, nor many at a time: there may be very many locks.
+            let _turn = server.listings.acquire().await;
             let listed = tokio::task::spawn_blocking(move || listing::locks(&namespace, &filter));
             listed
                 .await

@@ -52,6 +52,9 @@ use tracing::info;
 /// How long connections may take to say goodbye when the server is done.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How many listings of locks are made at the same time.
+const LISTINGS: usize = 2;
+
 /// What all connections share.
 struct Server {
     config: Config,
@@ -62,6 +65,8 @@ struct Server {
     metrics: Metrics,
     /// One for each connection that may be open, or have left a lock behind.
     places: Arc<Semaphore>,
+    /// One for each listing of locks that may be made at the same time.
+    listings: Semaphore,
     last_connection: AtomicU64,
     /// Cancelled when all locks are released after a shutdown.
     closing: CancellationToken,
@@ -79,6 +84,7 @@ impl Server {
             namespaces: Namespaces::new(token_of_now(), limits.namespaces),
             metrics: Metrics::new(),
             places: Arc::new(Semaphore::new(limits.connections)),
+            listings: Semaphore::new(LISTINGS),
             last_connection: AtomicU64::new(0),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -203,6 +203,42 @@ async fn a_client_that_stops_reading_is_closed_and_costs_no_more_than_its_buffer
 }
 
 #[tokio::test]
+async fn a_long_answer_that_nobody_takes_is_not_kept_for_ever() {
+    let mut config = quick();
+    config.limits.message_bytes = 1024 * 1024;
+    let server = Server::start_with(config).await;
+    let bystander = Bystander::beside(&server).await;
+    let mut holders = Vec::new();
+    // More than the buffers of the system take.
+    for holder in 0..16 {
+        let set: Vec<String> = (0..60)
+            .map(|path| format!("w:{holder}-{path}-{}", "x".repeat(16_000)))
+            .collect();
+        let mut client = server.connect("namespace=n").await;
+        client.lock(&set.join(" ")).await;
+        holders.push(client);
+    }
+    let mut deaf = TcpStream::connect(server.address).await.expect("connects");
+    let head = b"GET /locks?namespace=n HTTP/1.1\r\nHost: x\r\n\r\n";
+    deaf.write_all(head).await.expect("sent");
+    let given_up = async {
+        while deaf.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            for holder in &mut holders {
+                // Answers the pings.
+                let _ = futures_util::poll!(holder.0.next());
+            }
+        }
+    };
+    timeout(PATIENCE, given_up).await.expect("it is closed");
+    for mut holder in holders {
+        holder.release().await;
+        holder.close().await;
+    }
+    bystander.was_not_disturbed(&server).await;
+}
+
+#[tokio::test]
 async fn a_lock_can_be_taken_from_a_client_that_stops_reading() {
     let mut config = quick();
     config.ping_timeout = PATIENCE;
