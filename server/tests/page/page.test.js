@@ -134,6 +134,24 @@ test('the tree shows the holder, the waiter and what it waits for', async (t) =>
   assert.equal(await page.getByTestId('request').count(), 0);
 });
 
+test('a path shows what is above, at and below it, and of a lock with many paths only those', async (t) => {
+  const page = await open(t);
+  const card = await connection(page, 'filter', 'first', 'x');
+  for (const path of ['x/y/z', 'x/w', 'v']) {
+    await press(card, 'Add a path');
+    await card.getByLabel('Path', { exact: true }).last().fill(path);
+  }
+  await press(card, 'Lock');
+  await state(card, 'acquired');
+  await page.locator('[data-testid=node][data-path=v]').waitFor();
+  await page.getByRole('searchbox').fill('x/y');
+  await page.locator('[data-testid=node][data-path=v]').waitFor({ state: 'detached' });
+  const paths = await page.getByTestId('node').evaluateAll((nodes) => nodes.map((node) => node.dataset.path));
+  assert.deepEqual(paths, ['x', 'x/y/z']);
+  await row(page, 'first').first().getByText(/3 more paths/).waitFor();
+  assert.ok(page.url().endsWith('/locks?namespace=filter&path=x%2Fy'));
+});
+
 test('an address with a namespace and a path opens with them', async (t) => {
   const page = await open(t, { path: `/locks?${new URLSearchParams({ namespace: 'the & address', path: 'a/b' })}` });
   assert.equal(await page.getByRole('searchbox').inputValue(), 'a/b');
