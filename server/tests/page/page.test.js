@@ -153,6 +153,31 @@ test('a path shows what is above, at and below it, and of a lock with many paths
   assert.ok(page.url().endsWith('/locks?namespace=filter&path=x%2Fy'));
 });
 
+test('paths are written and read in the notation of the engine', async (t) => {
+  const page = await open(t);
+  const card = await connection(page, 'notation', 'first', 'a\\b');
+  await press(card, 'Lock');
+  await card.getByTestId('problem').getByText(/unknown escape/).waitFor();
+  const written = 'a\\/b\\\\/\\u{1}//c';
+  await card.getByLabel('Path', { exact: true }).fill(written);
+  await press(card, 'Lock');
+  await state(card, 'acquired');
+  assert.match(await card.getByTestId('log').textContent(), /"path":\["a\/b\\\\","\\u0001","","c"\]/);
+  await page.getByRole('searchbox').fill(written);
+  await page.getByTestId('node').getByText(written, { exact: true }).waitFor();
+  await page.getByRole('searchbox').fill('a\\b');
+  await page.locator('#locks-problem').getByText(/unknown escape/).waitFor();
+  await page.getByRole('searchbox').fill('');
+  await press(card, 'Release');
+  await card.getByLabel('Path', { exact: true }).fill('\\e');
+  await press(card, 'Lock');
+  await page.getByTestId('node').getByText('\\e', { exact: true }).waitFor();
+  await press(card, 'Release');
+  await card.getByLabel('Path', { exact: true }).fill('');
+  await press(card, 'Lock');
+  await page.getByTestId('node').getByText('the root: everything', { exact: true }).waitFor();
+});
+
 test('an address with a namespace and a path opens with them', async (t) => {
   const page = await open(t, { path: `/locks?${new URLSearchParams({ namespace: 'the & address', path: 'a/b' })}` });
   assert.equal(await page.getByRole('searchbox').inputValue(), 'a/b');
