@@ -5,8 +5,7 @@
 //! the task hears of it at once, whatever it does, and ends it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -19,7 +18,8 @@ pub(crate) struct Client {
     /// What it calls itself.
     pub(crate) name: Option<String>,
     pub(crate) abandon_timeout: Duration,
-    connected: AtomicBool,
+    /// When it went and left a lock behind.
+    gone: OnceLock<Instant>,
     current: Mutex<Option<Current>>,
     /// Told when the current lock is doomed.
     doomed: Notify,
@@ -48,19 +48,23 @@ impl Client {
             address,
             name,
             abandon_timeout,
-            connected: AtomicBool::new(true),
+            gone: OnceLock::new(),
             current: Mutex::default(),
             doomed: Notify::new(),
             ended: Notify::new(),
         }
     }
 
-    pub(crate) fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+    /// By the task of the connection: it is gone.
+    pub(crate) fn disconnected(&self) {
+        // Once is enough.
+        let _ = self.gone.set(Instant::now());
     }
 
-    pub(crate) fn disconnected(&self) {
-        self.connected.store(false, Ordering::Relaxed);
+    /// For how long it still keeps the lock that it has left behind; `None` while it is connected.
+    pub(crate) fn remaining(&self) -> Option<Duration> {
+        let gone = self.gone.get()?;
+        Some(self.abandon_timeout.saturating_sub(gone.elapsed()))
     }
 
     /// Never held across an await.

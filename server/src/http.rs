@@ -11,7 +11,7 @@ use crate::secrets::Pass;
 use crate::wire::websocket_config;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
-use hyper::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use hyper::header::{VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use hyper::{Method, Request};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -71,8 +71,8 @@ async fn route(
     match path {
         "/healthz" => Ok(text("ok\n".to_owned())),
         "/v1" => upgrade(server, address, request),
-        "/" | "/locks" if wants_page(&request) => Ok(page()),
-        "/" => Ok(text(status(server, &server.access.pass(&request)?))),
+        "/" | "/locks" if wants_page(&request) => Ok(varies(page())),
+        "/" => Ok(varies(text(status(server, &server.access.pass(&request)?)))),
         "/namespaces" => Ok(listing::namespaces(server, &server.access.pass(&request)?)),
         "/metrics" => {
             server.access.check_everywhere(&request)?;
@@ -96,6 +96,7 @@ async fn route(
             let listed = tokio::task::spawn_blocking(move || listing::locks(&namespace, &filter));
             listed
                 .await
+                .map(varies)
                 .map_err(|_| Refusal::unavailable("the server is shutting down"))
         }
     }
@@ -156,6 +157,13 @@ fn wants_page(request: &Request<Incoming>) -> bool {
     get && accept
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// The same address has another answer for others.
+fn varies(mut answer: Answer) -> Answer {
+    let accept = HeaderValue::from_static("Accept");
+    answer.headers_mut().insert(VARY, accept);
+    answer
 }
 
 fn page() -> Answer {

@@ -118,6 +118,8 @@ struct ListedConnection {
     client: Option<String>,
     connected: bool,
     abandon_timeout_ms: u64,
+    /// When it is gone: for how long it still keeps its lock.
+    released_in_ms: Option<u64>,
 }
 
 /// The requests of a namespace, by token. Takes its time, if they are many.
@@ -169,11 +171,13 @@ fn list_resource(resource: &Resource) -> ListedResource {
 }
 
 fn list_connection(client: &Client) -> ListedConnection {
+    let remaining = client.remaining();
     ListedConnection {
         id: client.id,
         address: client.address.to_string(),
         client: client.name.clone(),
-        connected: client.is_connected(),
+        connected: remaining.is_none(),
+        released_in_ms: remaining.map(millis),
         abandon_timeout_ms: millis(client.abandon_timeout),
     }
 }

@@ -38,6 +38,7 @@ async fn the_listing_says_who_holds_who_waits_and_why() {
     let connection = &holding["connection"];
     assert_eq!(connection["client"], "nightly job");
     assert_eq!(connection["connected"], true);
+    assert_eq!(connection["released_in_ms"], Value::Null);
     assert_eq!(connection["abandon_timeout_ms"], 3_600_000);
     assert!(
         connection["address"]
