@@ -288,6 +288,33 @@ fn withdrawal_in_the_middle_of_a_queue_keeps_the_order() {
 }
 
 #[test]
+fn the_picture_in_the_readme_is_true() {
+    let queue = || {
+        let locks = LockManager::new();
+        let sets = [
+            "w:user/it",
+            "r:user",
+            "w:user/it/42",
+            "r:user/us",
+            "w:reports",
+        ];
+        sets.map(|text| lock(&locks, text))
+    };
+    let acquired =
+        |locks: &[&Lock]| -> Vec<bool> { locks.iter().map(|lock| lock.is_acquired()).collect() };
+    let [one, two, three, four, five] = queue();
+    let all = [&one, &two, &three, &four, &five];
+    assert_eq!(acquired(&all), [true, false, false, true, true]);
+    one.release();
+    assert_eq!(acquired(&[&two, &three]), [true, false]);
+    let [one, two, three, ..] = queue();
+    two.release();
+    assert!(!three.is_acquired());
+    one.release();
+    assert!(three.is_acquired());
+}
+
+#[test]
 fn dropping_a_lock_releases_it() {
     let locks = LockManager::new();
     drop(lock(&locks, "w:a"));
