@@ -63,6 +63,12 @@ impl Client {
         self.pool.counts().0
     }
 
+    /// How many of them wait for their next lock.
+    #[must_use]
+    pub fn idle_connections(&self) -> usize {
+        self.pool.counts().1
+    }
+
     /// Locks all of the resources at once, and waits as long as that takes.
     ///
     /// # Errors
