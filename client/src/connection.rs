@@ -14,19 +14,16 @@
 //!     while `Releasing`. So nobody asks for a lock on a connection that has one.
 //! C2. The frame of a request is written at most once. A request that ends as `NotSent` was not
 //!     written at all, and only such a request may be asked again elsewhere.
-//! C3. `alive_at` is a moment at which *we sent* what the server has answered since. The server knew
-//!     of the connection after it, however long the answer took to come; so it keeps the lock at
-//!     least until `alive_at` + abandon timeout.
+//! C3. The pulse hears of a moment only if it is one at which we sent what the server has answered.
 
 use crate::error::{Error, printable};
 use crate::guard::Lost;
-use crate::options::Options;
 use crate::pool::{Open, Pool};
 use crate::protocol::{Action, CLOSE_CODE_ERROR, Request, Response, State as Said};
+use crate::pulse::{Pings, Pulse};
 use crate::stream::WebSocket;
 use futures_util::{SinkExt, StreamExt};
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
@@ -75,38 +72,12 @@ pub(crate) struct Handle {
     pub(crate) pulse: Arc<Pulse>,
 }
 
-/// Until when a lock of this connection is certainly kept.
-#[derive(Debug)]
-pub(crate) struct Pulse {
-    alive_at: Mutex<Instant>,
-    abandon_timeout: Duration,
-}
-
-impl Pulse {
-    pub(crate) fn deadline(&self) -> Instant {
-        /// Stands for ever where the sum is more than a clock can show.
-        const AGES: Duration = Duration::from_secs(1 << 30);
-        let alive_at = *self.alive_at.lock().unwrap_or_else(PoisonError::into_inner);
-        alive_at
-            .checked_add(self.abandon_timeout)
-            .unwrap_or_else(|| alive_at + AGES)
-    }
-
-    fn alive_at(&self, sent: Instant) {
-        let mut alive_at = self.alive_at.lock().unwrap_or_else(PoisonError::into_inner);
-        *alive_at = sent.max(*alive_at);
-    }
-}
-
 /// Connects, and starts the task.
 pub(crate) async fn connect(pool: &Arc<Pool>) -> Result<Handle, Error> {
     let started = Instant::now();
     let websocket = pool.options.websocket().await?;
     let (commands, received) = mpsc::unbounded_channel();
-    let pulse = Arc::new(Pulse {
-        alive_at: Mutex::new(started),
-        abandon_timeout: pool.options.abandon_timeout,
-    });
+    let pulse = Arc::new(Pulse::new(started, pool.options.abandon_timeout));
     let driver = Driver {
         websocket,
         commands: received,
@@ -130,58 +101,6 @@ enum State {
         handle: Handle,
         done: Option<oneshot::Sender<Result<(), Error>>>,
     },
-}
-
-/// The pings that are not answered yet.
-struct Pings {
-    interval: Duration,
-    send_timeout: Duration,
-    /// How many pings in a row may bring nothing. Ticks are counted, not time: a process that was
-    /// stopped for a while has not listened, and must not take that for silence.
-    most_silent: u32,
-    silent: u32,
-    last: u64,
-    sent: VecDeque<(u64, Instant)>,
-}
-
-impl Pings {
-    fn new(options: &Options) -> Pings {
-        let intervals = options
-            .silence_limit
-            .as_nanos()
-            .div_ceil(options.ping_interval.as_nanos().max(1));
-        Pings {
-            interval: options.ping_interval,
-            send_timeout: options.silence_limit,
-            most_silent: u32::try_from(intervals).unwrap_or(u32::MAX).max(1),
-            silent: 0,
-            last: 0,
-            sent: VecDeque::new(),
-        }
-    }
-
-    /// The payload of the next ping; `None` if it has been silent for too long.
-    fn next(&mut self) -> Option<[u8; 8]> {
-        /// Enough to find the time of a ping that is answered late.
-        const REMEMBERED: usize = 64;
-        if self.silent >= self.most_silent {
-            return None;
-        }
-        self.silent += 1;
-        self.last += 1;
-        self.sent.truncate(REMEMBERED);
-        self.sent.push_front((self.last, Instant::now()));
-        Some(self.last.to_be_bytes())
-    }
-
-    /// When the ping was sent that this answers.
-    fn answered(&mut self, payload: &[u8]) -> Option<Instant> {
-        let number = u64::from_be_bytes(payload.try_into().ok()?);
-        let place = self.sent.iter().position(|(sent, _)| *sent == number)?;
-        let (_, sent) = self.sent[place];
-        self.sent.truncate(place);
-        Some(sent)
-    }
 }
 
 /// Why the task ends.
@@ -276,7 +195,7 @@ impl Driver {
         let message = message
             .unwrap_or(Err(WebSocketError::ConnectionClosed))
             .map_err(broken)?;
-        self.pings.silent = 0;
+        self.pings.heard();
         match message {
             Message::Text(text) => self.read(text.as_bytes()),
             Message::Binary(bytes) => self.read(&bytes),

@@ -1,7 +1,8 @@
 //! A request for a lock, and the lock.
 
-use crate::connection::{Command, Handle, Pulse, Stage};
+use crate::connection::{Command, Handle, Stage};
 use crate::error::Error;
+use crate::pulse::Pulse;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -3,7 +3,8 @@
 //! # The rooms
 //! ```text
 //! Client ──► pool ──► connection   (a task that owns a socket) ──► stream (TCP, TLS)
-//!    └─────► guard ──────┘                └──► protocol            (the messages)
+//!    └─────► guard ──────┘                ├──► pulse    (is the server there? until when is a lock kept?)
+//!                                         └──► protocol (the messages)
 //! ```
 //!
 //! # Features
@@ -24,6 +25,8 @@ mod options;
 #[cfg(feature = "client")]
 mod pool;
 pub mod protocol;
+#[cfg(feature = "client")]
+mod pulse;
 #[cfg(feature = "client")]
 mod stream;
 

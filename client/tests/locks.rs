@@ -56,7 +56,7 @@ async fn dropping_the_future_withdraws_the_request() {
     let mut waiting = Box::pin(writer.acquired());
     assert!(futures_util::poll!(&mut waiting).is_pending());
     drop(waiting);
-    soon(late.acquired())
+    let _late = soon(late.acquired())
         .await
         .expect("nobody is before it any more");
     drop(reader);

@@ -94,7 +94,7 @@ pub(crate) struct Run {
     #[argh(option, arg_name = "time", from_str_fn(time))]
     pub(crate) grace: Option<Duration>,
 
-    /// name that `locktopus locks` shows; by default COMMAND[PID]@HOST
+    /// name that `locktopus locks` shows; by default that of the command, with process id and host
     #[argh(option)]
     pub(crate) name: Option<String>,
 

@@ -72,12 +72,11 @@ pub(crate) fn refusal(status: StatusCode, text: &str) -> Error {
     Error::Refused(format!("{text} (HTTP status {status})"))
 }
 
-/// `GET /locks`. Members that a server does not give are empty.
+/// `GET /locks`. Members that are not essential may be missing.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Locks {
     #[serde(default)]
     pub(crate) truncated: bool,
-    #[serde(default)]
     pub(crate) requests: Vec<Waiter>,
 }
 

@@ -249,9 +249,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                r"TOKEN  STATE     SINCE  RESOURCES        CLIENT                                            WAITS FOR",
-                r"12     acquired  1s     w a/b\/c, r ''   nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s",
-                r"17     waiting   1m01s  r a              ?                                                 12: nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s",
+                r"TOKEN  STATE     SINCE  RESOURCES       CLIENT                                             WAITS FOR",
+                r"12     acquired  1s     w a/b\/c, r ''  nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s",
+                r"17     waiting   1m01s  r a             ?                                                  12: nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s",
                 "there are more; --limit and --path choose",
             ]
         );

@@ -178,14 +178,19 @@ impl Plan {
         let Some(time) = self.timeout else {
             return self.obtain(client).await;
         };
-        timeout(time, self.obtain(client))
-            .await
-            .unwrap_or_else(|_| {
+        match timeout(time, self.obtain(client)).await {
+            Ok(obtained) => obtained,
+            // A server that does not answer is not somebody who holds the lock.
+            Err(_) if client.is_none() => {
+                let what = format!("no answer within {time:?}");
+                Err(NoLock::Failed(Error::Connect(what)))
+            }
+            Err(_) => {
                 let what = show_set(&self.resources);
-                Err(NoLock::Conflict(format!(
-                    "{what}: not granted within {time:?}"
-                )))
-            })
+                let what = format!("{what}: not granted within {time:?}");
+                Err(NoLock::Conflict(what))
+            }
+        }
     }
 
     async fn obtain(&self, client: &mut Option<Client>) -> Result<Guard, NoLock> {
