@@ -193,7 +193,7 @@ fn a_signal_while_waiting_withdraws_the_request() {
 #[test]
 fn a_lost_server_ends_the_command_and_what_it_started() {
     let mut server = Server::start();
-    let script = "sh -c 'echo $$; exec sleep 600' & echo $$; trap 'exit 3' TERM; wait";
+    let script = "trap 'exit 3' TERM; sh -c 'echo $$; exec sleep 600' & echo $$; wait";
     let mut run = server.spawn(&["run", "-w", "a", "--", "sh", "-c", script]);
     let pids = [run.line(), run.line()].map(|pid| pid.parse().expect("a number"));
     server.process.0.kill().expect("running");

@@ -1,4 +1,5 @@
 //! Processes: the command, and a server that can be killed.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use crate::common::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};

@@ -85,8 +85,8 @@ pub(crate) struct Locks {
 pub(crate) struct Waiter {
     pub(crate) token: String,
     pub(crate) state: String,
-    #[serde(default)]
-    pub(crate) since_ms: u64,
+    /// For how long it has been in this state; not known in the moment in which it enters.
+    pub(crate) since_ms: Option<u64>,
     #[serde(default)]
     pub(crate) resources: Vec<Resource>,
     pub(crate) waits_for: Option<String>,

@@ -139,7 +139,7 @@ fn table_of_locks(namespace: &str, locks: &Locks) -> String {
         vec![
             printable(&request.token),
             printable(&request.state),
-            span(request.since_ms),
+            request.since_ms.map_or("?".to_owned(), span),
             paths::show_set(&request.resources),
             whose(request),
             why(request, locks),
@@ -171,7 +171,7 @@ pub(crate) fn whose(request: &Waiter) -> String {
     };
     if !connection.connected {
         let timeout = span(connection.abandon_timeout_ms);
-        let _ = write!(text, ", gone, kept for {timeout}");
+        let _ = write!(text, ", gone, kept for {timeout} at most");
     }
     text
 }
@@ -242,16 +242,16 @@ mod tests {
             {"token":"12","state":"acquired","since_ms":1234,"waits_for":null,
              "resources":[{"type":"write","path":["a","b/c"]},{"type":"read","path":[]}],
              "connection":{"id":5,"address":"127.0.0.1:4","client":"nightly\u001b","connected":false,"abandon_timeout_ms":60000}},
-            {"token":"17","state":"waiting","since_ms":61000,"resources":[{"type":"read","path":["a"]}],
+            {"token":"17","state":"waiting","since_ms":null,"resources":[{"type":"read","path":["a"]}],
              "waits_for":"12","connection":null}]}"#;
         let table = table_of_locks("x", &http::decode(text).expect("JSON"));
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(
             lines,
             [
-                r"TOKEN  STATE     SINCE  RESOURCES       CLIENT                                             WAITS FOR",
-                r"12     acquired  1s     w a/b\/c, r ''  nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s",
-                r"17     waiting   1m01s  r a             ?                                                  12: nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s",
+                r"TOKEN  STATE     SINCE  RESOURCES       CLIENT                                                     WAITS FOR",
+                r"12     acquired  1s     w a/b\/c, r ''  nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s at most",
+                r"17     waiting   ?      r a             ?                                                          12: nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s at most",
                 "there are more; --limit and --path choose",
             ]
         );

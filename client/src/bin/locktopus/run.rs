@@ -253,11 +253,11 @@ impl Plan {
         } else {
             "wanted before us"
         };
-        Some(format!(
-            "{does} by {} since {}",
-            whose(before),
-            span(before.since_ms)
-        ))
+        let whose = whose(before);
+        Some(match before.since_ms {
+            Some(since) => format!("{does} by {whose} since {}", span(since)),
+            None => format!("{does} by {whose}"),
+        })
     }
 
     /// Runs the command while we hold the lock.
@@ -337,8 +337,15 @@ impl Plan {
     fn last_moment(&self, lost: &Lost) -> Instant {
         let margin = self.options.abandon_timeout / 24;
         let now = Instant::now();
-        let latest = lost.deadline().checked_sub(margin).unwrap_or(now);
-        (now + self.grace).min(latest).max(now)
+        match lost.reason() {
+            // The server has taken the lock, and there is no deadline that could be kept: whoever
+            // did that has decided so. The command may still clean up.
+            Error::Refused(_) => now + self.grace,
+            _ => {
+                let latest = lost.deadline().checked_sub(margin).unwrap_or(now);
+                (now + self.grace).min(latest).max(now)
+            }
+        }
     }
 }
 
