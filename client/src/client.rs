@@ -78,13 +78,19 @@ impl Client {
     /// Dropping the future withdraws the request, and its place in line is lost.
     ///
     /// # Examples
-    /// ```no_run
-    /// # async fn example() -> Result<(), locktopus_client::Error> {
+    /// ```
     /// use locktopus_client::{Client, Resource};
     ///
-    /// let client = Client::connect("ws://127.0.0.1:9009").await?;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let url = format!("ws://{}", listener.local_addr()?);
+    /// # let config = locktopus_server::Config::default();
+    /// # tokio::spawn(locktopus_server::run(listener, config, std::future::pending()));
+    /// let client = Client::connect(&url).await?;
     /// let lock = client.lock([Resource::write(["user", "42"]), Resource::read(["reports"])]).await?;
-    /// // … user/42 is ours to write, and reports to read …
+    /// // user/42 is ours to write, and reports to read.
+    /// assert!(client.try_lock([Resource::read(["user", "42", "name"])]).await?.is_none());
     /// lock.release().await?;
     /// # Ok(())
     /// # }

@@ -4,6 +4,7 @@ use crate::connection::Handle;
 use crate::options::Options;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// What the clones of a client share.
@@ -15,7 +16,10 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(options: Options) -> Pool {
+    pub(crate) fn new(mut options: Options) -> Pool {
+        // The server hears of whole milliseconds only; a deadline shall not count on more.
+        let milliseconds = u64::try_from(options.abandon_timeout.as_millis());
+        options.abandon_timeout = Duration::from_millis(milliseconds.unwrap_or(u64::MAX));
         Pool {
             options,
             idle: Mutex::new(Some(Vec::new())),

@@ -54,12 +54,14 @@ pub(crate) struct Pings {
 
 impl Pings {
     pub(crate) fn new(options: &Options) -> Pings {
+        /// What is as good as never, and does not overflow a clock.
+        const NEVER: Duration = Duration::from_secs(1 << 30);
         let intervals = options
             .silence_limit
             .as_nanos()
             .div_ceil(options.ping_interval.as_nanos().max(1));
         Pings {
-            interval: options.ping_interval,
+            interval: options.ping_interval.min(NEVER),
             send_timeout: options.silence_limit,
             most_silent: u32::try_from(intervals).unwrap_or(u32::MAX).max(1),
             silent: 0,

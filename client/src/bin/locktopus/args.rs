@@ -282,6 +282,8 @@ fn path(text: &str) -> Result<Vec<String>, String> {
 
 /// Reads `500ms`, `5s`, `2m` or `1h`; a number alone is seconds.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    /// A year: no sum of such times is more than a clock can show.
+    const LONGEST: Duration = Duration::from_secs(8760 * 3600);
     let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "ms" => 0.001,
@@ -294,7 +296,8 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
         .parse()
         .ok()
         .and_then(|number: f64| Duration::try_from_secs_f64(number * unit).ok())
-        .ok_or_else(|| "allowed are times such as 500ms, 5s, 2m and 1h".to_owned())
+        .filter(|time| *time <= LONGEST)
+        .ok_or_else(|| "allowed are times such as 500ms, 5s, 2m and 1h, up to 8760h".to_owned())
 }
 
 /// Reads the command line. What is to be run is split off first, since it may be no text.
@@ -427,7 +430,7 @@ mod tests {
         ] {
             assert_eq!(time(text), Ok(Duration::from_millis(milliseconds)));
         }
-        for text in ["", "s", "-1s", "1d", "1 s", "é", "NaN", "inf"] {
+        for text in ["", "s", "-1s", "1d", "1 s", "é", "NaN", "inf", "8761h"] {
             assert!(time(text).is_err(), "{text}");
         }
     }

@@ -126,7 +126,7 @@ pub(crate) async fn status(json: bool, options: &Options) -> Result<(), Error> {
 }
 
 /// A path as a parameter: as it is written on the command line, the root being empty.
-fn path_parameter(path: &[String]) -> String {
+pub(crate) fn path_parameter(path: &[String]) -> String {
     let escaped = |segment: &String| segment.replace('\\', r"\\").replace('/', r"\/");
     path.iter().map(escaped).collect::<Vec<_>>().join("/")
 }

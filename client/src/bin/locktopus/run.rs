@@ -9,7 +9,7 @@
 use crate::args;
 use crate::child::{Running, Signals, status_of, status_of_signal};
 use crate::http;
-use crate::locks::{span, whose};
+use crate::locks::{path_parameter, span, whose};
 use crate::paths::show_set;
 use crate::{USAGE, complain};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -244,7 +244,12 @@ impl Plan {
 
     /// Who has what we wait for; nobody knows if the server has no such page.
     async fn holder(&self, id: &str) -> Option<String> {
-        let text = http::locks_text(&self.options, &[]).await.ok()?;
+        // Who is in the way of one path is near it; of several paths, nobody knows near which.
+        let path = match &*self.resources {
+            [one] => vec![("path", path_parameter(&one.path))],
+            _ => vec![],
+        };
+        let text = http::locks_text(&self.options, &path).await.ok()?;
         let locks: http::Locks = http::decode(&text).ok()?;
         let find = |token: &str| locks.requests.iter().find(|request| request.token == token);
         let before = find(find(id)?.waits_for.as_deref()?)?;
