@@ -103,6 +103,8 @@ pub(crate) struct Connection {
     pub(crate) connected: bool,
     #[serde(default)]
     pub(crate) abandon_timeout_ms: u64,
+    /// When it is gone: for how long it still keeps its lock.
+    pub(crate) released_in_ms: Option<u64>,
 }
 
 /// The text of `GET /locks` with these parameters besides the namespace.

@@ -16,7 +16,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) async fn locks(args: args::Locks, options: &Options) -> Result<(), Error> {
     let mut parameters = vec![];
     if let Some(path) = &args.path {
-        parameters.push(("path", path_parameter(path)));
+        parameters.push(("path", paths::write(path)));
     }
     if let Some(limit) = args.limit {
         parameters.push(("limit", limit.to_string()));
@@ -125,12 +125,6 @@ pub(crate) async fn status(json: bool, options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// A path as a parameter: as it is written on the command line, the root being empty.
-pub(crate) fn path_parameter(path: &[String]) -> String {
-    let escaped = |segment: &String| segment.replace('\\', r"\\").replace('/', r"\/");
-    path.iter().map(escaped).collect::<Vec<_>>().join("/")
-}
-
 fn table_of_locks(namespace: &str, locks: &Locks) -> String {
     if locks.requests.is_empty() {
         return format!("no locks in namespace {}\n", printable(namespace));
@@ -170,8 +164,13 @@ pub(crate) fn whose(request: &Waiter) -> String {
         None => printable(&connection.address),
     };
     if !connection.connected {
-        let timeout = span(connection.abandon_timeout_ms);
-        let _ = write!(text, ", gone, kept for {timeout} at most");
+        let _ = match connection.released_in_ms {
+            Some(left) => write!(text, ", gone, kept for {}", span(left)),
+            None => {
+                let most = span(connection.abandon_timeout_ms);
+                write!(text, ", gone, kept for {most} at most")
+            }
+        };
     }
     text
 }
@@ -255,14 +254,5 @@ mod tests {
                 "there are more; --limit and --path choose",
             ]
         );
-    }
-
-    #[test]
-    fn a_path_is_sent_as_it_is_written() {
-        assert_eq!(
-            path_parameter(&["a/b".to_owned(), r"c\".to_owned()]),
-            r"a\/b/c\\"
-        );
-        assert_eq!(path_parameter(&[]), "");
     }
 }

@@ -9,7 +9,7 @@
 use crate::args;
 use crate::child::{Running, Signals, status_of, status_of_signal};
 use crate::http;
-use crate::locks::{path_parameter, span, whose};
+use crate::locks::{span, whose};
 use crate::paths::show_set;
 use crate::{USAGE, complain};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -246,7 +246,7 @@ impl Plan {
     async fn holder(&self, id: &str) -> Option<String> {
         // Who is in the way of one path is near it; of several paths, nobody knows near which.
         let path = match &*self.resources {
-            [one] => vec![("path", path_parameter(&one.path))],
+            [one] => vec![("path", crate::paths::write(&one.path))],
             _ => vec![],
         };
         let text = http::locks_text(&self.options, &path).await.ok()?;
