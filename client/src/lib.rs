@@ -1,5 +1,41 @@
-//! The client side of Locktopus, the lock service.
+#![cfg_attr(feature = "client", doc = include_str!("../README.md"))]
 //!
-//! So far this crate holds the messages of the wire, in [`protocol`], which the server uses too.
+//! # The rooms
+//! ```text
+//! Client ──► pool ──► connection   (a task that owns a socket) ──► stream (TCP, TLS)
+//!    └─────► guard ──────┘                ├──► pulse    (is the server there? until when is a lock kept?)
+//!                                         └──► protocol (the messages)
+//! ```
+//!
+//! # Features
+//! `client` (default) is the async client on tokio; without it there is only [`protocol`], which the
+//! server uses too. `tls` adds `wss://`, with rustls and ring. `cli` is the command `locktopus`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "client")]
+mod client;
+#[cfg(feature = "client")]
+mod connection;
+#[cfg(feature = "client")]
+mod error;
+#[cfg(feature = "client")]
+mod guard;
+#[cfg(feature = "client")]
+mod options;
+#[cfg(feature = "client")]
+mod pool;
 pub mod protocol;
+#[cfg(feature = "client")]
+mod pulse;
+#[cfg(feature = "client")]
+mod stream;
+
+#[cfg(feature = "client")]
+pub use client::Client;
+#[cfg(feature = "client")]
+pub use error::Error;
+#[cfg(feature = "client")]
+pub use guard::{Guard, Lost, Pending};
+#[cfg(feature = "client")]
+pub use options::{DEFAULT_NAMESPACE, DEFAULT_URL, Options};
+pub use protocol::{Mode, Resource};

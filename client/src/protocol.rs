@@ -75,6 +75,33 @@ pub struct Resource {
     pub path: Vec<String>,
 }
 
+impl Resource {
+    /// A path to be locked for read, shared with other reads.
+    ///
+    /// # Examples
+    /// ```
+    /// use locktopus_client::protocol::Resource;
+    ///
+    /// assert_eq!(Resource::read(["a", "b"]).path, ["a", "b"]);
+    /// let everything = Resource::read([""; 0]);
+    /// assert!(everything.path.is_empty());
+    /// ```
+    pub fn read(path: impl IntoIterator<Item = impl Into<String>>) -> Resource {
+        Resource {
+            mode: Mode::Read,
+            path: path.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    /// A path to be locked for write, exclusively.
+    pub fn write(path: impl IntoIterator<Item = impl Into<String>>) -> Resource {
+        Resource {
+            mode: Mode::Write,
+            ..Resource::read(path)
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Resource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Resource, D::Error> {
         #[derive(Deserialize)]
@@ -191,7 +218,8 @@ pub enum State {
 pub enum Response {
     /// The state of the connection has changed.
     State {
-        /// The fencing token of the lock, in decimal.
+        /// The fencing token of the lock, in decimal. A number is read as its text.
+        #[serde(deserialize_with = "text_or_number")]
         id: String,
         /// What the client had asked for.
         action: Action,
@@ -232,6 +260,20 @@ where
     T: Deserialize<'de> + Default,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Id {
+        Text(String),
+        Number(serde_json::Number),
+    }
+
+    Ok(match Id::deserialize(deserializer)? {
+        Id::Text(text) => text,
+        Id::Number(number) => number.to_string(),
+    })
 }
 
 /// The beginning of a text from outside, in quotes and without control characters.
@@ -330,6 +372,19 @@ mod tests {
         for path in ["", r#","path":null"#, r#","path":[]"#] {
             let message = format!(r#"{{"action":"lock","resources":[{{"type":"r"{path}}}]}}"#);
             assert_eq!(decode(&message), root);
+        }
+    }
+
+    #[test]
+    fn an_id_may_be_a_number() {
+        for (id, text) in [("7", "7"), ("\"7\"", "7"), ("\"x\"", "x"), ("1.5", "1.5")] {
+            let message = format!(r#"{{"id":{id},"action":"lock","state":"enqueued"}}"#);
+            let expected = Response::State {
+                id: text.to_owned(),
+                action: Action::Lock,
+                state: State::Enqueued,
+            };
+            assert_eq!(Response::decode(message.as_bytes()), Ok(expected));
         }
     }
 

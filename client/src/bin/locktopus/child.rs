@@ -1,0 +1,149 @@
+//! The command that runs under the lock, and the signals that concern it.
+
+use rustix::process::{Pid, Signal, getpgrp, kill_process, kill_process_group};
+use rustix::termios::tcgetpgrp;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// The signals that are passed on.
+const PASSED_ON: [Signal; 6] = [
+    Signal::INT,
+    Signal::TERM,
+    Signal::HUP,
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::USR2,
+];
+
+/// The signals that came to us.
+pub(crate) struct Signals(mpsc::UnboundedReceiver<Signal>);
+
+impl Signals {
+    /// From now on they come here, and do not end us.
+    pub(crate) fn new() -> io::Result<Signals> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        for passed in PASSED_ON {
+            let mut stream = signal(SignalKind::from_raw(passed.as_raw()))?;
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                while stream.recv().await.is_some() && sender.send(passed).is_ok() {}
+            });
+        }
+        Ok(Signals(receiver))
+    }
+
+    pub(crate) async fn next(&mut self) -> Signal {
+        match self.0.recv().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The status of a shell for a command that a signal ended.
+pub(crate) fn status_of_signal(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(u8::MAX)
+}
+
+/// The command while it runs.
+pub(crate) struct Running {
+    child: Child,
+    pid: Option<Pid>,
+    /// Away from a terminal it has a process group of its own, so that all that it starts can be
+    /// stopped. On a terminal it stays in ours: the shell's job control knows no other.
+    own_group: bool,
+}
+
+impl Running {
+    pub(crate) fn start(
+        command: &[OsString],
+        environment: &[(&str, String)],
+    ) -> Result<Running, (u8, String)> {
+        let Some((program, arguments)) = command.split_first() else {
+            return Err((crate::USAGE, "no command".to_owned()));
+        };
+        let own_group = !on_terminal();
+        let mut command = Command::new(program);
+        command.args(arguments);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        if own_group {
+            command.process_group(0);
+        }
+        let child = command.spawn().map_err(|error| {
+            // As shells do.
+            let status = if error.kind() == io::ErrorKind::NotFound {
+                127
+            } else {
+                126
+            };
+            (
+                status,
+                format!("cannot run {}: {error}", program.to_string_lossy()),
+            )
+        })?;
+        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        Ok(Running {
+            child,
+            pid,
+            own_group,
+        })
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Passes on a signal that came to us.
+    pub(crate) fn pass_on(&self, signal: Signal) {
+        // The terminal sends these two to the whole foreground group, and so to the command itself.
+        let from_terminal = matches!(signal, Signal::INT | Signal::QUIT);
+        if !(from_terminal && !self.own_group && in_foreground()) {
+            self.send(signal);
+        }
+    }
+
+    /// Sends a signal to the command, if it still runs.
+    fn send(&self, signal: Signal) {
+        // Once it has been waited for the number may be another process's.
+        if let Some(pid) = self.pid.filter(|_| self.child.id().is_some()) {
+            // It may have ended in this moment.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Sends a signal to the command and to all that it has started, as far as they are known.
+    pub(crate) fn send_to_all(&self, signal: Signal) {
+        match self.pid {
+            // The number stays the group's as long as anybody is in it.
+            Some(pid) if self.own_group => {
+                let _ = kill_process_group(pid, signal);
+            }
+            _ => self.send(signal),
+        }
+    }
+}
+
+/// What a shell would call the end of a command.
+pub(crate) fn status_of(end: ExitStatus) -> u8 {
+    match (end.code(), end.signal()) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(u8::MAX),
+        (None, Some(signal)) => status_of_signal(signal),
+        (None, None) => u8::MAX,
+    }
+}
+
+fn on_terminal() -> bool {
+    tcgetpgrp(io::stdin()).is_ok() || tcgetpgrp(io::stderr()).is_ok()
+}
+
+fn in_foreground() -> bool {
+    let ours = getpgrp();
+    tcgetpgrp(io::stdin()).is_ok_and(|group| group == ours)
+        || tcgetpgrp(io::stderr()).is_ok_and(|group| group == ours)
+}

@@ -1,0 +1,292 @@
+//! A request for a lock, and the lock.
+
+use crate::connection::{Command, Handle, Stage};
+use crate::error::Error;
+use crate::pulse::Pulse;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+use tokio_tungstenite::tungstenite::protocol::Message;
+
+/// A connection that is lent out for one lock. Dropping it releases or withdraws.
+pub(crate) struct Lease {
+    handle: Option<Handle>,
+    pulse: Arc<Pulse>,
+    stage: watch::Receiver<Stage>,
+}
+
+impl Lease {
+    /// Asks for a lock on this connection.
+    pub(crate) fn new(handle: Handle, frame: Message) -> Lease {
+        let (sender, stage) = watch::channel(Stage::Asked);
+        let pulse = Arc::clone(&handle.pulse);
+        let command = Command::Lock {
+            frame,
+            stage: sender,
+        };
+        if let Err(unsent) = handle.commands.send(command)
+            && let Command::Lock { stage, .. } = unsent.0
+        {
+            stage.send_replace(Stage::NotSent(gone()));
+        }
+        Lease {
+            handle: Some(handle),
+            pulse,
+            stage,
+        }
+    }
+
+    /// Waits for a stage that is such.
+    pub(crate) async fn reaches(&mut self, such: impl FnMut(&Stage) -> bool) -> Stage {
+        match self.stage.wait_for(such).await {
+            Ok(stage) => stage.clone(),
+            // The task is gone without a word: its runtime is shut down.
+            Err(_) => Stage::Ended(Lost::new(gone(), self.pulse.deadline())),
+        }
+    }
+
+    /// Releases or withdraws, once; the task does it.
+    fn give_back(&mut self, done: Option<oneshot::Sender<Result<(), Error>>>) {
+        if let Some(handle) = self.handle.take() {
+            let commands = handle.commands.clone();
+            // If the task is gone there is nothing to be released by us.
+            let _ = commands.send(Command::Release { handle, done });
+        }
+    }
+
+    async fn release(mut self) -> Result<(), Error> {
+        let (done, answer) = oneshot::channel();
+        self.give_back(Some(done));
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => Err(match &*self.stage.borrow() {
+                Stage::Ended(lost) => lost.reason.clone(),
+                _ => gone(),
+            }),
+        }
+    }
+
+    /// How the connection ended; never, if it is given back before.
+    fn lost(&self) -> impl Future<Output = Lost> + Send + 'static + use<> {
+        let mut stage = self.stage.clone();
+        async move {
+            let ended = |stage: &Stage| matches!(stage, Stage::Ended(_));
+            if let Ok(stage) = stage.wait_for(ended).await
+                && let Stage::Ended(lost) = &*stage
+            {
+                return lost.clone();
+            }
+            // The lock is released, and so it is not lost any more.
+            std::future::pending().await
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.give_back(None);
+    }
+}
+
+fn gone() -> Error {
+    Error::Closed("it has ended before".to_owned())
+}
+
+/// A request for a lock that the server has answered: it waits in line, or is granted already.
+///
+/// Made by [`Client::enqueue`](crate::Client::enqueue). Dropping it withdraws the request, or
+/// releases the lock.
+#[must_use = "dropping it withdraws the request"]
+pub struct Pending {
+    pub(crate) lease: Lease,
+    pub(crate) id: Arc<str>,
+    pub(crate) abandon_timeout: Duration,
+}
+
+impl Pending {
+    /// The id that the server gave the request. It stays the lock's.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether it is granted, as far as is known here.
+    #[must_use]
+    pub fn is_acquired(&self) -> bool {
+        matches!(*self.lease.stage.borrow(), Stage::Acquired(_))
+    }
+
+    /// Waits until the lock is granted.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Refused`] or [`Error::Protocol`] if the connection ended before
+    /// it was known here that the lock is granted. The server withdraws the request then; should it
+    /// have granted it in that very moment, nobody else gets the lock for the abandon timeout.
+    ///
+    /// # Cancel safety
+    /// Dropping the future withdraws the request, and its place in line is lost. To go on with
+    /// something else meanwhile, pin the future and `select!` on a reference to it.
+    pub async fn acquired(mut self) -> Result<Guard, Error> {
+        let decided = |stage: &Stage| matches!(stage, Stage::Acquired(_) | Stage::Ended(_));
+        match self.lease.reaches(decided).await {
+            Stage::Ended(lost) => Err(lost.reason),
+            Stage::Acquired(id) => Ok(Guard {
+                lease: self.lease,
+                id,
+                abandon_timeout: self.abandon_timeout,
+            }),
+            _ => Err(gone()),
+        }
+    }
+
+    /// Withdraws the request, and waits until the server has confirmed it.
+    ///
+    /// # Errors
+    /// If the connection ended before; the server withdraws the request by itself then.
+    ///
+    /// # Cancel safety
+    /// The request is withdrawn in any case.
+    pub async fn withdraw(self) -> Result<(), Error> {
+        self.lease.release().await
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
+            .field("id", &self.id)
+            .field("acquired", &self.is_acquired())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A lock that is held.
+///
+/// Dropping it releases the lock without waiting: the connection's task tells the server. Where the
+/// runtime may end right after that, as at the end of `main`, use [`release`](Guard::release) or
+/// [`Client::close`](crate::Client::close), or the server hears nothing of it and keeps the lock for
+/// the abandon timeout.
+#[must_use = "dropping it releases the lock"]
+pub struct Guard {
+    lease: Lease,
+    id: Arc<str>,
+    abandon_timeout: Duration,
+}
+
+impl Guard {
+    /// The fencing token: larger than that of every earlier conflicting lock. Whatever the lock
+    /// protects can refuse a token that is smaller than the largest it has seen, and so be safe from
+    /// a holder that has lost its lock and does not know it yet.
+    ///
+    /// `None` if the server's id is not a whole number below 2⁶⁴. The Go server's ids are such
+    /// numbers, but they start anew with the server.
+    #[must_use]
+    pub fn token(&self) -> Option<u64> {
+        // Without this, `+7` were a number.
+        let digits = self.id.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| self.id.parse().ok()).flatten()
+    }
+
+    /// The token as the server wrote it, whatever it is.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Resolves the moment the connection is known to be gone; at once if it is gone already.
+    /// It never does once the guard is released or dropped.
+    ///
+    /// The client asks every [`ping_interval`](crate::Options::ping_interval) whether the server is
+    /// there, so that also a server is noticed that ends without a word, at the latest after
+    /// [`silence_limit`](crate::Options::silence_limit) and two intervals. The lock is not free at
+    /// that moment: when a connection ends the server keeps its locks for the connection's
+    /// [`abandon_timeout`](crate::Options::abandon_timeout). The rest of that is the time to stop:
+    /// nobody else gets the lock before [`Lost::deadline`].
+    ///
+    /// Three things end a lock sooner than that. A lock can be released by force; its holder is told
+    /// so, and the deadline is now. A server that ends takes all its locks with it, so that one that
+    /// is started again at once may grant them at once. And the clock of the deadline stands still
+    /// while the machine is suspended. Only [`token`](Guard::token) covers those.
+    ///
+    /// The future does not borrow the guard.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped; it can be asked for again.
+    pub fn lost(&self) -> impl Future<Output = Lost> + Send + 'static + use<> {
+        self.lease.lost()
+    }
+
+    /// Until when the server keeps the lock even if the connection is gone already. It moves on with
+    /// every answer to a ping. Cost: a mutex that is hardly ever contended.
+    ///
+    /// Check it before a step that must not be done without the lock: if the process was stopped for
+    /// longer than the abandon timeout, then this is in the past, before anybody has noticed.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        match &*self.lease.stage.borrow() {
+            Stage::Ended(lost) => lost.deadline,
+            _ => self.lease.pulse.deadline(),
+        }
+    }
+
+    /// How long the server keeps the lock when the connection ends.
+    #[must_use]
+    pub fn abandon_timeout(&self) -> Duration {
+        self.abandon_timeout
+    }
+
+    /// Releases the lock, and waits until the server has confirmed it.
+    ///
+    /// # Errors
+    /// If the connection ended before it was confirmed: the lock may have been lost before, and may
+    /// be kept for up to the abandon timeout.
+    ///
+    /// # Cancel safety
+    /// The lock is released in any case.
+    pub async fn release(self) -> Result<(), Error> {
+        self.lease.release().await
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a lock was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    reason: Error,
+    deadline: Instant,
+}
+
+impl Lost {
+    pub(crate) fn new(reason: Error, deadline: Instant) -> Lost {
+        Lost { reason, deadline }
+    }
+
+    /// What became of the connection. [`Error::Refused`] says that the server has taken the lock.
+    #[must_use]
+    pub fn reason(&self) -> &Error {
+        &self.reason
+    }
+
+    /// The moment before which nobody else gets the lock, as [`Guard::lost`] explains it.
+    ///
+    /// It is the abandon timeout after we last *sent* something that the server has answered, so
+    /// that it holds however slow the network is.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// What is left of the time until the deadline.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}

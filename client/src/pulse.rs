@@ -1,0 +1,151 @@
+//! Whether the server is still there, and since when it surely was.
+//!
+//! `alive_at` is a moment at which *we sent* what the server has answered since. The server knew of the
+//! connection after it, however long the answer took to come; so it keeps a lock of this connection
+//! at least until `alive_at` + abandon timeout. When we *heard* from it would say nothing: what we read
+//! may be old.
+
+use crate::options::Options;
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Until when a lock of this connection is certainly kept.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    alive_at: Mutex<Instant>,
+    abandon_timeout: Duration,
+}
+
+impl Pulse {
+    pub(crate) fn new(alive_at: Instant, abandon_timeout: Duration) -> Pulse {
+        Pulse {
+            alive_at: Mutex::new(alive_at),
+            abandon_timeout,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        /// Stands for ever where the sum is more than a clock can show.
+        const AGES: Duration = Duration::from_secs(1 << 30);
+        let alive_at = *self.alive_at.lock().unwrap_or_else(PoisonError::into_inner);
+        alive_at
+            .checked_add(self.abandon_timeout)
+            .unwrap_or_else(|| alive_at + AGES)
+    }
+
+    pub(crate) fn alive_at(&self, sent: Instant) {
+        let mut alive_at = self.alive_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *alive_at = sent.max(*alive_at);
+    }
+}
+
+/// The pings that are not answered yet.
+pub(crate) struct Pings {
+    pub(crate) interval: Duration,
+    pub(crate) send_timeout: Duration,
+    /// How many pings in a row may bring nothing. Ticks are counted, not time: a process that was
+    /// stopped for a while has not listened, and must not take that for silence.
+    pub(crate) most_silent: u32,
+    silent: u32,
+    last: u64,
+    sent: VecDeque<(u64, Instant)>,
+}
+
+impl Pings {
+    pub(crate) fn new(options: &Options) -> Pings {
+        /// What is as good as never, and does not overflow a clock.
+        const NEVER: Duration = Duration::from_secs(1 << 30);
+        let intervals = options
+            .silence_limit
+            .as_nanos()
+            .div_ceil(options.ping_interval.as_nanos().max(1));
+        Pings {
+            interval: options.ping_interval.min(NEVER),
+            send_timeout: options.silence_limit,
+            most_silent: u32::try_from(intervals).unwrap_or(u32::MAX).max(1),
+            silent: 0,
+            last: 0,
+            sent: VecDeque::new(),
+        }
+    }
+
+    /// The payload of the next ping; `None` if it has been silent for too long.
+    pub(crate) fn next(&mut self) -> Option<[u8; 8]> {
+        /// Enough to find the time of a ping that is answered late.
+        const REMEMBERED: usize = 64;
+        if self.silent >= self.most_silent {
+            return None;
+        }
+        self.silent += 1;
+        self.last += 1;
+        self.sent.truncate(REMEMBERED);
+        self.sent.push_front((self.last, Instant::now()));
+        Some(self.last.to_be_bytes())
+    }
+
+    /// Something came, whatever it is.
+    pub(crate) fn heard(&mut self) {
+        self.silent = 0;
+    }
+
+    /// When the ping was sent that this answers.
+    pub(crate) fn answered(&mut self, payload: &[u8]) -> Option<Instant> {
+        let number = u64::from_be_bytes(payload.try_into().ok()?);
+        let place = self.sent.iter().position(|(sent, _)| *sent == number)?;
+        let (_, sent) = self.sent[place];
+        self.sent.truncate(place);
+        Some(sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pings() -> Pings {
+        let mut options = Options::new("ws://h").expect("a URL");
+        options.ping_interval = Duration::from_secs(2);
+        options.silence_limit = Duration::from_secs(5);
+        Pings::new(&options)
+    }
+
+    #[test]
+    fn three_pings_that_bring_nothing_are_silence() {
+        let mut pings = pings();
+        for _ in 0..2 {
+            assert!(pings.next().is_some());
+        }
+        pings.heard();
+        for _ in 0..3 {
+            assert!(pings.next().is_some());
+        }
+        assert_eq!(pings.next(), None);
+    }
+
+    #[test]
+    fn an_answer_tells_when_its_own_ping_was_sent() {
+        let mut pings = pings();
+        let first = pings.next().expect("a payload");
+        let between = Instant::now();
+        let second = pings.next().expect("a payload");
+        assert!(pings.answered(&first).expect("sent") <= between);
+        assert_eq!(pings.answered(&first), None);
+        assert!(pings.answered(&second).expect("sent") >= between);
+        for unknown in [&b""[..], b"x", &[0; 8], &[0xff; 8]] {
+            assert_eq!(pings.answered(unknown), None);
+        }
+    }
+
+    #[test]
+    fn the_deadline_only_moves_on() {
+        let start = Instant::now();
+        let pulse = Pulse::new(start, Duration::from_secs(1));
+        let later = start + Duration::from_secs(5);
+        pulse.alive_at(later);
+        pulse.alive_at(start);
+        assert_eq!(pulse.deadline(), later + Duration::from_secs(1));
+        let ever = Pulse::new(start, Duration::MAX);
+        assert!(ever.deadline() > start + Duration::from_secs(1 << 20));
+    }
+}

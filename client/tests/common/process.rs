@@ -1,0 +1,166 @@
+//! Processes: the command, and a server that can be killed.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use crate::common::PATIENCE;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Set where this test binary is to be a server.
+const BE_A_SERVER: &str = "LOCKTOPUS_TEST_BE_A_SERVER";
+
+/// Not a test of anything: started by [`Server::start`] as a process of its own, which can be killed.
+#[test]
+fn server_process() {
+    if std::env::var_os(BE_A_SERVER).is_none() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a port");
+        println!("listening on {}", listener.local_addr().expect("bound"));
+        std::io::stdout().flush().expect("written");
+        let config = locktopus_server::Config::default();
+        locktopus_server::run(listener, config, std::future::pending())
+            .await
+            .expect("no error");
+    });
+}
+
+/// A process that ends with the test.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Process {
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.0.id().cast_signed()).expect("a process");
+        kill_process(pid, signal).expect("running");
+    }
+
+    pub(crate) fn status(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            match self.0.try_wait().expect("a child") {
+                Some(status) => return status,
+                None if start.elapsed() > PATIENCE => panic!("it does not end"),
+                None => thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+
+    /// The next line of its standard output.
+    pub(crate) fn line(&mut self) -> String {
+        // A byte at a time, so that nothing is read ahead.
+        let stdout = self.0.stdout.as_mut().expect("piped");
+        let mut line = vec![];
+        let mut byte = [0];
+        while stdout.read(&mut byte).expect("read") == 1 && byte[0] != b'\n' {
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).expect("text")
+    }
+
+    pub(crate) fn errors(&mut self) -> String {
+        let mut text = String::new();
+        let stderr = self.0.stderr.as_mut().expect("piped");
+        stderr.read_to_string(&mut text).expect("text");
+        text
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    pub(crate) url: String,
+}
+
+impl Server {
+    pub(crate) fn start() -> Server {
+        let child = Command::new(std::env::current_exe().expect("a path"))
+            .args(["--exact", "process::server_process", "--nocapture"])
+            .env(BE_A_SERVER, "yes")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let mut process = Process(child);
+        let stdout = process.0.stdout.take().expect("piped");
+        // The test harness says something before.
+        let address = BufReader::new(stdout).lines().find_map(|line| {
+            let line = line.expect("text");
+            line.split_once("listening on ")
+                .map(|(_, address)| address.to_owned())
+        });
+        let url = format!("ws://{}", address.expect("an address"));
+        Server { process, url }
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = locktopus(args);
+        command.env("LOCKTOPUS_URL", &self.url);
+        command
+    }
+
+    pub(crate) fn output(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("runs")
+    }
+
+    pub(crate) fn spawn(&self, args: &[&str]) -> Process {
+        let mut command = self.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process(command.spawn().expect("starts"))
+    }
+
+    /// Holds `a` until it is dropped.
+    pub(crate) fn holder(&self) -> Process {
+        let mut holder = self.spawn(&[
+            "run",
+            "-w",
+            "a",
+            "--",
+            "sh",
+            "-c",
+            "echo held; exec sleep 600",
+        ]);
+        assert_eq!(holder.line(), "held");
+        holder
+    }
+}
+
+pub(crate) fn locktopus(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_locktopus"));
+    command.args(args).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LOCKTOPUS_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+pub(crate) fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Whether it is there, and not only waits for somebody to take its status.
+pub(crate) fn is_running(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| {
+        !stat
+            .rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('Z'))
+    })
+}

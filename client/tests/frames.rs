@@ -1,0 +1,274 @@
+//! The library against servers that say what they like, or nothing.
+#![cfg(feature = "client")]
+
+mod common;
+
+use common::{Fake, soon};
+use futures_util::StreamExt as _;
+use locktopus_client::{Client, Error, Options, Resource};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_tungstenite::tungstenite::Message;
+
+fn a() -> [Resource; 1] {
+    [Resource::write(["a"])]
+}
+
+#[tokio::test]
+async fn no_frame_makes_it_panic() {
+    let state = |id: &str, action: &str, state: &str| {
+        Message::text(format!(
+            r#"{{"id":{id},"action":"{action}","state":"{state}"}}"#
+        ))
+    };
+    let long = format!("\"{}\"", "x".repeat(5000));
+    let frames = [
+        Message::text(""),
+        Message::text("{"),
+        Message::text("[]"),
+        Message::text("null"),
+        Message::text("{}"),
+        Message::text("\u{0}\u{1b}[2J"),
+        Message::text("é".repeat(30_000)),
+        Message::text("x".repeat(100_000)),
+        Message::text("[".repeat(60_000)),
+        Message::binary(vec![0xff, 0xfe]),
+        Message::binary(vec![]),
+        state("\"1\"", "lock", "ready"),
+        state("\"1\"", "release", "acquired"),
+        state("\"1\"", "release", "ready"),
+        state("null", "lock", "acquired"),
+        state("[1]", "lock", "acquired"),
+        state(&long, "lock", "acquired"),
+        state("\"\\u0000\"", "lock", "acquired"),
+        Message::Close(None),
+    ];
+    for frame in frames {
+        let fake = Fake::listen().await;
+        let (client, mut peer) = fake
+            .connected(Options::new(&fake.url()).expect("a URL"))
+            .await;
+        let shown = format!("{frame:.60?}");
+        let serving = async {
+            peer.hear().await.expect("a request");
+            peer.say(frame).await;
+            // To the end, so that nothing is reset.
+            while peer.hear().await.is_some() {}
+        };
+        let (locked, ()) = soon(async { tokio::join!(client.lock(a()), serving) }).await;
+        let error = locked.expect_err(&shown);
+        assert!(
+            matches!(
+                error,
+                Error::Refused(_) | Error::Protocol(_) | Error::Closed(_)
+            ),
+            "{shown}: {error}"
+        );
+        let text = error.to_string();
+        assert!(
+            text.len() < 300 && !text.chars().any(char::is_control),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_go_servers_bare_text_is_a_refusal() {
+    let fake = Fake::listen().await;
+    let (client, mut peer) = fake
+        .connected(Options::new(&fake.url()).expect("a URL"))
+        .await;
+    let serving = async {
+        peer.hear().await.expect("a request");
+        peer.say("communication error: invalid lock type").await;
+    };
+    let (locked, ()) = soon(async { tokio::join!(client.lock(a()), serving) }).await;
+    let refused = Error::Refused("communication error: invalid lock type".to_owned());
+    assert_eq!(locked.expect_err("refused"), refused);
+}
+
+#[tokio::test]
+async fn an_id_may_be_anything_but_a_token_is_a_number() {
+    for (id, token) in [
+        ("\"1\"", Some(1)),
+        ("7", Some(7)),
+        ("\"18446744073709551615\"", Some(u64::MAX)),
+        ("\"18446744073709551616\"", None),
+        ("\"+7\"", None),
+        ("\"3f2a-b\"", None),
+        ("\"\"", None),
+        ("1.5", None),
+    ] {
+        let fake = Fake::listen().await;
+        let (client, mut peer) = fake
+            .connected(Options::new(&fake.url()).expect("a URL"))
+            .await;
+        let serving = async {
+            peer.hear().await.expect("a request");
+            for state in ["enqueued", "acquired"] {
+                let message = format!(r#"{{"id":{id},"action":"lock","state":"{state}"}}"#);
+                peer.say(Message::binary(message)).await;
+            }
+        };
+        let (guard, ()) = soon(async { tokio::join!(client.lock(a()), serving) }).await;
+        let guard = guard.expect("granted");
+        assert_eq!(guard.token(), token, "{id}");
+        assert_eq!(guard.id(), id.trim_matches('"'));
+    }
+}
+
+#[tokio::test]
+async fn silence_is_noticed_and_leaves_time_to_stop() {
+    let fake = Fake::listen().await;
+    let (client, mut peer) = fake.connected(fake.impatient()).await;
+    let before = Instant::now();
+    let (guard, ()) = soon(async { tokio::join!(client.lock(a()), peer.grant("1")) }).await;
+    let guard = guard.expect("granted");
+    // From here on the peer is there, but it neither reads nor answers.
+    let lost = soon(guard.lost()).await;
+    assert!(
+        matches!(lost.reason(), Error::Closed(why) if why.contains("silent")),
+        "{lost:?}"
+    );
+    assert!(lost.deadline() >= before + guard.abandon_timeout());
+    assert!(lost.deadline() <= Instant::now() + guard.abandon_timeout());
+    assert!(lost.time_left() > Duration::from_secs(20));
+    assert_eq!(guard.deadline(), lost.deadline());
+    assert!(guard.release().await.is_err());
+    drop(peer);
+}
+
+#[tokio::test]
+async fn pongs_move_the_deadline_on() {
+    let fake = Fake::listen().await;
+    let (client, mut peer) = fake.connected(fake.impatient()).await;
+    let (guard, ()) = soon(async { tokio::join!(client.lock(a()), peer.grant("1")) }).await;
+    let guard = guard.expect("granted");
+    let first = guard.deadline();
+    let moved = async {
+        while guard.deadline() <= first + Duration::from_millis(100) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = soon(moved) => {}
+        heard = peer.hear() => panic!("{heard:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_lock_released_by_force_is_lost_at_once() {
+    let fake = Fake::listen().await;
+    let (client, mut peer) = fake
+        .connected(Options::new(&fake.url()).expect("a URL"))
+        .await;
+    let (guard, ()) = soon(async { tokio::join!(client.lock(a()), peer.grant("17")) }).await;
+    let guard = guard.expect("granted");
+    peer.say(r#"{"error":"lock 17 was released by force"}"#)
+        .await;
+    let lost = soon(guard.lost()).await;
+    let reason = Error::Refused("lock 17 was released by force".to_owned());
+    assert_eq!((lost.reason(), lost.time_left()), (&reason, Duration::ZERO));
+}
+
+#[tokio::test]
+async fn a_request_that_was_sent_is_never_sent_again() {
+    let fake = Fake::listen().await;
+    let (client, mut peer) = fake
+        .connected(Options::new(&fake.url()).expect("a URL"))
+        .await;
+    let serving = async {
+        peer.hear().await.expect("a request");
+        // It may have been granted; nobody knows.
+        drop(peer);
+    };
+    let (locked, ()) = soon(async { tokio::join!(client.lock(a()), serving) }).await;
+    assert!(matches!(locked, Err(Error::Closed(_))), "{locked:?}");
+    // Somebody who asks again is served on a new connection.
+    let next = async {
+        let mut peer = fake.accept().await;
+        peer.grant("2").await;
+        peer
+    };
+    let (locked, _peer) = soon(async { tokio::join!(client.lock(a()), next) }).await;
+    assert_eq!(locked.expect("granted").token(), Some(2));
+}
+
+#[tokio::test]
+async fn a_grant_that_crosses_the_withdrawal_is_released() {
+    let fake = Fake::listen().await;
+    let (client, mut peer) = fake
+        .connected(Options::new(&fake.url()).expect("a URL"))
+        .await;
+    let mut locking = Box::pin(client.lock(a()));
+    assert!(futures_util::poll!(&mut locking).is_pending());
+    let request = peer.hear().await.expect("a request");
+    assert!(request.contains("lock"));
+    drop(locking);
+    peer.say_state("1", "lock", "enqueued").await;
+    peer.say_state("1", "lock", "acquired").await;
+    assert_eq!(
+        peer.hear().await.as_deref(),
+        Some(r#"{"action":"release"}"#)
+    );
+    peer.say_state("1", "release", "ready").await;
+    // The connection has served, and serves again.
+    soon(async {
+        while client.idle_connections() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let (guard, ()) = soon(async { tokio::join!(client.lock(a()), peer.grant("2")) }).await;
+    assert_eq!(guard.expect("granted").token(), Some(2));
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_tells_the_servers_sentence() {
+    let fake = Fake::listen().await;
+    let serving = async {
+        let mut stream = fake.accept_stream().await;
+        let mut head = [0; 4096];
+        let read = stream.read(&mut head).await.expect("a request");
+        let answer = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 15\r\n\r\ntoken required\n";
+        stream.write_all(answer.as_bytes()).await.expect("sent");
+        String::from_utf8_lossy(&head[..read]).to_lowercase()
+    };
+    let mut options = Options::new(&fake.url()).expect("a URL");
+    options.auth_token = Some("geheim".to_owned());
+    options.client_name = Some("job 1".to_owned());
+    let (client, head) = soon(async { tokio::join!(Client::connect(options), serving) }).await;
+    let error = client.expect_err("refused");
+    let told = matches!(&error, Error::Refused(what) if what.contains("401") && what.contains("token required"));
+    assert!(told, "{error}");
+    assert!(head.contains("authorization: bearer geheim"), "{head}");
+    assert!(
+        head.contains("client=job+1") && !head.contains("token=geheim"),
+        "{head}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_given_up() {
+    let fake = Fake::listen().await;
+    let mut options = Options::new(&fake.url()).expect("a URL");
+    options.connect_timeout = Duration::from_millis(50);
+    let error = soon(Client::connect(options)).await.expect_err("no answer");
+    assert!(
+        matches!(&error, Error::Connect(what) if what.contains("50ms")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn dropping_the_client_closes_its_connections() {
+    let fake = Fake::listen().await;
+    let (client, mut peer) = fake
+        .connected(Options::new(&fake.url()).expect("a URL"))
+        .await;
+    drop(client);
+    assert!(matches!(
+        soon(peer.0.next()).await,
+        Some(Ok(Message::Close(_)))
+    ));
+}

@@ -1,0 +1,243 @@
+//! The command against the server's pages.
+//!
+//! [`Pages`] stands for a server that has them: it answers with what the page on the API says. When
+//! the server has them itself, its address can take the place of this one's.
+
+mod common;
+
+use common::{Fake, PATIENCE, soon};
+use std::process::Output;
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tokio_tungstenite::accept_async;
+
+const LOCKS: &str = r#"{"namespace":"x","last_token":"1790000000000017","truncated":false,"requests":[
+{"token":"1790000000000012","state":"acquired","since_ms":1234,"waits_for":null,
+ "resources":[{"type":"write","path":["a","b"]},{"type":"read","path":[]}],
+ "connection":{"id":5,"address":"127.0.0.1:40000","client":"nightly-job","connected":true,"abandon_timeout_ms":60000}},
+{"token":"17","state":"waiting","since_ms":9,"waits_for":"1790000000000012",
+ "resources":[{"type":"write","path":["a"]}],
+ "connection":{"id":6,"address":"127.0.0.1:40001","client":null,"connected":true,"abandon_timeout_ms":60000}}]}"#;
+
+const NAMESPACES: &str = r#"{"version":"0.1.0","uptime_ms":61234,"connections":3,"namespaces":[
+{"namespace":"x","connections":3,"acquired":1,"waiting":2,"resources":3,"last_token":"1790000000000017"}]}"#;
+
+/// A server of pages.
+struct Pages {
+    url: String,
+    /// Its task; the heads of the requests that came.
+    task: JoinHandle<Vec<String>>,
+}
+
+impl Pages {
+    /// Answers so many requests with this.
+    async fn answer(requests: usize, status: &'static str, body: &'static str) -> Pages {
+        let fake = Fake::listen().await;
+        let url = fake.url().replace("ws://", "http://");
+        let task = tokio::spawn(async move {
+            let mut heads = vec![];
+            for _ in 0..requests {
+                heads.push(answer(fake.accept_stream().await, status, body).await);
+            }
+            heads
+        });
+        Pages { url, task }
+    }
+
+    /// What the command says, and the only request.
+    async fn ask(self, args: &[&str]) -> (Output, String) {
+        let output = soon(locktopus(&self.url, args).output())
+            .await
+            .expect("runs");
+        let heads = soon(self.task).await.expect("no panic");
+        (output, heads.concat())
+    }
+}
+
+async fn answer(mut stream: TcpStream, status: &str, body: &str) -> String {
+    let mut head = vec![];
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon(stream.read_u8()).await.expect("a head"));
+    }
+    let length = body.len();
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(answer.as_bytes()).await.expect("sent");
+    String::from_utf8(head).expect("text")
+}
+
+fn locktopus(url: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_locktopus"));
+    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LOCKTOPUS_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("LOCKTOPUS_URL", url);
+    command.env("LOCKTOPUS_AUTH_TOKEN", "geheim");
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test]
+async fn locks_are_shown_with_whom_they_wait_for() {
+    let pages = Pages::answer(1, "200 OK", LOCKS).await;
+    let (output, head) = pages
+        .ask(&["locks", "-n", "x y", "-p", r"a\/b/c", "--limit", "9"])
+        .await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(
+        head.starts_with("GET /locks?namespace=x+y&path=a%5C%2Fb%2Fc&limit=9 HTTP/1.1\r\n"),
+        "{head}"
+    );
+    assert!(head.contains("authorization: Bearer geheim\r\n"), "{head}");
+    let shown = text(&output.stdout);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 3, "{shown}");
+    assert!(lines[1].contains("w a/b, r ''") && lines[1].contains("nightly-job (127.0.0.1:40000)"));
+    assert!(
+        lines[2].ends_with("1790000000000012: nightly-job (127.0.0.1:40000)"),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn json_is_what_the_server_says() {
+    for (args, body) in [
+        (&["locks", "--json"][..], LOCKS),
+        (&["status", "--json"], NAMESPACES),
+    ] {
+        let (output, _) = Pages::answer(1, "200 OK", body).await.ask(args).await;
+        assert_eq!(text(&output.stdout), format!("{body}\n"));
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_nobody_uses_has_no_locks() {
+    let pages = Pages::answer(
+        1,
+        "404 Not Found",
+        "namespace not found; it exists while …\n",
+    )
+    .await;
+    let (output, _) = pages.ask(&["locks"]).await;
+    assert!(output.status.success());
+    assert_eq!(text(&output.stdout), "no locks in namespace default\n");
+}
+
+#[tokio::test]
+async fn watching_goes_on_until_the_server_does_not() {
+    let pages = Pages::answer(2, "200 OK", LOCKS).await;
+    let (output, heads) = pages.ask(&["locks", "--watch"]).await;
+    assert_eq!(heads.matches("GET /locks").count(), 2);
+    assert_eq!(text(&output.stdout).matches("TOKEN").count(), 2);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_release_by_force_names_token_and_namespace() {
+    let pages = Pages::answer(1, "200 OK", r#"{"token":"17","state":"acquired"}"#).await;
+    let (output, head) = pages.ask(&["release", "-n", "x", "17"]).await;
+    assert_eq!(text(&output.stdout), "17 is released\n");
+    assert!(
+        head.starts_with("DELETE /locks/17?namespace=x HTTP/1.1\r\n"),
+        "{head}"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_is_shown_as_the_server_says_it() {
+    for (args, status) in [
+        (&["release", "17"][..], "401 Unauthorized"),
+        (&["release", "17"], "404 Not Found"),
+        (&["locks"], "403 Forbidden"),
+        (&["status"], "503 Service Unavailable"),
+    ] {
+        let (output, _) = Pages::answer(1, status, "so it is\u{1b}[2J\n")
+            .await
+            .ask(args)
+            .await;
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let error = text(&output.stderr);
+        assert!(
+            error.contains("so it is [2J") && error.contains(&status[..3]),
+            "{error}"
+        );
+        assert!(!error.contains("geheim"));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_as_expected_is_an_error() {
+    for body in [
+        "",
+        "{}",
+        "[]",
+        "hello",
+        r#"{"requests":[{}]}"#,
+        r#"{"requests":7}"#,
+    ] {
+        for args in [&["locks"][..], &["status"], &["release", "17"]] {
+            let (output, _) = Pages::answer(1, "200 OK", body).await.ask(args).await;
+            assert_eq!(output.status.code(), Some(1), "{args:?} {body:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_status_shows_namespaces() {
+    let (output, head) = Pages::answer(1, "200 OK", NAMESPACES)
+        .await
+        .ask(&["status"])
+        .await;
+    assert!(head.starts_with("GET /namespaces HTTP/1.1\r\n"), "{head}");
+    let shown = text(&output.stdout);
+    assert!(
+        shown.contains("Locktopus 0.1.0") && shown.contains("up for 1m01s"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("LAST TOKEN") && shown.contains("1790000000000017"),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn the_wait_says_who_holds_the_lock() {
+    let fake = Fake::listen().await;
+    let mut command = locktopus(&fake.url(), &["run", "-w", "a", "--", "echo", "ran"]);
+    let mut run = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let stream = fake.accept_stream().await;
+    let mut peer = common::Peer(soon(accept_async(stream)).await.expect("an upgrade"));
+    peer.hear().await.expect("a request");
+    peer.say_state("17", "lock", "enqueued").await;
+    answer(fake.accept_stream().await, "200 OK", LOCKS).await;
+    let stderr = run.stderr.take().expect("piped");
+    let line = soon(BufReader::new(stderr).lines().next_line())
+        .await
+        .expect("text");
+    assert_eq!(
+        line.as_deref(),
+        Some("locktopus: waiting for w a: held by nightly-job (127.0.0.1:40000) since 1s")
+    );
+    peer.say_state("17", "lock", "acquired").await;
+    assert_eq!(
+        peer.hear().await.as_deref(),
+        Some(r#"{"action":"release"}"#)
+    );
+    peer.say_state("17", "release", "ready").await;
+    let output = tokio::time::timeout(PATIENCE, run.wait_with_output())
+        .await
+        .expect("ends");
+    assert_eq!(text(&output.expect("runs").stdout), "ran\n");
+}
