@@ -1,8 +1,9 @@
 //! The client: locks, each on a connection of the pool.
 
-use crate::connection::{Stage, connect};
+use crate::connection::connect;
 use crate::error::Error;
-use crate::guard::{Guard, Lease, Pending};
+use crate::guard::{Guard, Pending};
+use crate::lease::{Lease, Stage};
 use crate::options::Options;
 use crate::pool::Pool;
 use crate::protocol::{Request, Resource};

@@ -17,7 +17,7 @@
 //! C3. The pulse hears of a moment only if it is one at which we sent what the server has answered.
 
 use crate::error::{Error, printable};
-use crate::guard::Lost;
+use crate::lease::{Command, Handle, Lost, Stage};
 use crate::pool::{Open, Pool};
 use crate::protocol::{Action, CLOSE_CODE_ERROR, Request, Response, State as Said};
 use crate::pulse::{Pings, Pulse};
@@ -35,42 +35,6 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest id of a lock, in bytes.
 const MAX_ID_BYTES: usize = 256;
-
-/// What the task is told.
-pub(crate) enum Command {
-    /// Ask for a lock with this frame, and tell through `stage` what becomes of it.
-    Lock {
-        frame: Message,
-        stage: watch::Sender<Stage>,
-    },
-    /// Release or withdraw; then put the handle into the pool, and answer to whoever waits.
-    Release {
-        handle: Handle,
-        done: Option<oneshot::Sender<Result<(), Error>>>,
-    },
-}
-
-/// What has become of a request for a lock.
-#[derive(Debug, Clone)]
-pub(crate) enum Stage {
-    /// The server has not answered yet.
-    Asked,
-    /// The connection had ended before the request was written.
-    NotSent(Error),
-    /// It waits in line.
-    Enqueued(Arc<str>),
-    /// It is granted.
-    Acquired(Arc<str>),
-    /// The connection has ended.
-    Ended(Lost),
-}
-
-/// The way to a connection's task. When it is dropped the connection is closed.
-#[derive(Debug)]
-pub(crate) struct Handle {
-    pub(crate) commands: mpsc::UnboundedSender<Command>,
-    pub(crate) pulse: Arc<Pulse>,
-}
 
 /// Connects, and starts the task.
 pub(crate) async fn connect(pool: &Arc<Pool>) -> Result<Handle, Error> {

@@ -1,97 +1,10 @@
 //! A request for a lock, and the lock.
 
-use crate::connection::{Command, Handle, Stage};
 use crate::error::Error;
-use crate::pulse::Pulse;
+use crate::lease::{Lease, Lost, Stage, gone};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{oneshot, watch};
-use tokio_tungstenite::tungstenite::protocol::Message;
-
-/// A connection that is lent out for one lock. Dropping it releases or withdraws.
-pub(crate) struct Lease {
-    handle: Option<Handle>,
-    pulse: Arc<Pulse>,
-    stage: watch::Receiver<Stage>,
-}
-
-impl Lease {
-    /// Asks for a lock on this connection.
-    pub(crate) fn new(handle: Handle, frame: Message) -> Lease {
-        let (sender, stage) = watch::channel(Stage::Asked);
-        let pulse = Arc::clone(&handle.pulse);
-        let command = Command::Lock {
-            frame,
-            stage: sender,
-        };
-        if let Err(unsent) = handle.commands.send(command)
-            && let Command::Lock { stage, .. } = unsent.0
-        {
-            stage.send_replace(Stage::NotSent(gone()));
-        }
-        Lease {
-            handle: Some(handle),
-            pulse,
-            stage,
-        }
-    }
-
-    /// Waits for a stage that is such.
-    pub(crate) async fn reaches(&mut self, such: impl FnMut(&Stage) -> bool) -> Stage {
-        match self.stage.wait_for(such).await {
-            Ok(stage) => stage.clone(),
-            // The task is gone without a word: its runtime is shut down.
-            Err(_) => Stage::Ended(Lost::new(gone(), self.pulse.deadline())),
-        }
-    }
-
-    /// Releases or withdraws, once; the task does it.
-    fn give_back(&mut self, done: Option<oneshot::Sender<Result<(), Error>>>) {
-        if let Some(handle) = self.handle.take() {
-            let commands = handle.commands.clone();
-            // If the task is gone there is nothing to be released by us.
-            let _ = commands.send(Command::Release { handle, done });
-        }
-    }
-
-    async fn release(mut self) -> Result<(), Error> {
-        let (done, answer) = oneshot::channel();
-        self.give_back(Some(done));
-        match answer.await {
-            Ok(answer) => answer,
-            Err(_) => Err(match &*self.stage.borrow() {
-                Stage::Ended(lost) => lost.reason.clone(),
-                _ => gone(),
-            }),
-        }
-    }
-
-    /// How the connection ended; never, if it is given back before.
-    fn lost(&self) -> impl Future<Output = Lost> + Send + 'static + use<> {
-        let mut stage = self.stage.clone();
-        async move {
-            let ended = |stage: &Stage| matches!(stage, Stage::Ended(_));
-            if let Ok(stage) = stage.wait_for(ended).await
-                && let Stage::Ended(lost) = &*stage
-            {
-                return lost.clone();
-            }
-            // The lock is released, and so it is not lost any more.
-            std::future::pending().await
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.give_back(None);
-    }
-}
-
-fn gone() -> Error {
-    Error::Closed("it has ended before".to_owned())
-}
 
 /// A request for a lock that the server has answered: it waits in line, or is granted already.
 ///
@@ -130,7 +43,7 @@ impl Pending {
     pub async fn acquired(mut self) -> Result<Guard, Error> {
         let decided = |stage: &Stage| matches!(stage, Stage::Acquired(_) | Stage::Ended(_));
         match self.lease.reaches(decided).await {
-            Stage::Ended(lost) => Err(lost.reason),
+            Stage::Ended(lost) => Err(lost.reason().clone()),
             Stage::Acquired(id) => Ok(Guard {
                 lease: self.lease,
                 id,
@@ -225,7 +138,7 @@ impl Guard {
     #[must_use]
     pub fn deadline(&self) -> Instant {
         match &*self.lease.stage.borrow() {
-            Stage::Ended(lost) => lost.deadline,
+            Stage::Ended(lost) => lost.deadline(),
             _ => self.lease.pulse.deadline(),
         }
     }
@@ -254,39 +167,5 @@ impl fmt::Debug for Guard {
         f.debug_struct("Guard")
             .field("id", &self.id)
             .finish_non_exhaustive()
-    }
-}
-
-/// How a lock was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
-    reason: Error,
-    deadline: Instant,
-}
-
-impl Lost {
-    pub(crate) fn new(reason: Error, deadline: Instant) -> Lost {
-        Lost { reason, deadline }
-    }
-
-    /// What became of the connection. [`Error::Refused`] says that the server has taken the lock.
-    #[must_use]
-    pub fn reason(&self) -> &Error {
-        &self.reason
-    }
-
-    /// The moment before which nobody else gets the lock, as [`Guard::lost`] explains it.
-    ///
-    /// It is the abandon timeout after we last *sent* something that the server has answered, so
-    /// that it holds however slow the network is.
-    #[must_use]
-    pub fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    /// What is left of the time until the deadline.
-    #[must_use]
-    pub fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
     }
 }

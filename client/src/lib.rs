@@ -2,9 +2,10 @@
 //!
 //! # The rooms
 //! ```text
-//! Client ──► pool ──► connection   (a task that owns a socket) ──► stream (TCP, TLS)
-//!    └─────► guard ──────┘                ├──► pulse    (is the server there? until when is a lock kept?)
-//!                                         └──► protocol (the messages)
+//! Client ──► connection (a task that owns a socket) ──► stream   (TCP, TLS)
+//!    │           ├──────────────────────────────────► protocol (the messages)
+//!    ├──► guard  ├──► pool
+//!    │      └────┴─────┴──► lease ─────────────────► pulse    (is the server there? until when is a lock kept?)
 //! ```
 //!
 //! # Features
@@ -21,6 +22,8 @@ mod error;
 #[cfg(feature = "client")]
 mod guard;
 #[cfg(feature = "client")]
+mod lease;
+#[cfg(feature = "client")]
 mod options;
 #[cfg(feature = "client")]
 mod pool;
@@ -35,7 +38,9 @@ pub use client::Client;
 #[cfg(feature = "client")]
 pub use error::Error;
 #[cfg(feature = "client")]
-pub use guard::{Guard, Lost, Pending};
+pub use guard::{Guard, Pending};
+#[cfg(feature = "client")]
+pub use lease::Lost;
 #[cfg(feature = "client")]
 pub use options::{DEFAULT_NAMESPACE, DEFAULT_URL, Options};
 pub use protocol::{Mode, Resource};

@@ -1,6 +1,6 @@
 //! The connections that wait for their next lock.
 
-use crate::connection::Handle;
+use crate::lease::Handle;
 use crate::options::Options;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,14 @@
 //! What can be wrong with a request.
 
-use crate::resource::{MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
 use std::fmt;
+
+/// The most resources in one request.
+pub const MAX_RESOURCES: usize = 4096;
+/// The most segments in one path.
+pub const MAX_DEPTH: usize = 1024;
+/// The most bytes in one path: the UTF-8 of its segments and one byte for the end of each
+/// (a U+0000 or U+0001 in a segment counts twice).
+pub const MAX_PATH_BYTES: usize = 16 * 1024;
 
 /// Why a request was not queued. Nothing is left behind by a refused request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,16 +1,8 @@
 //! What a request asks for: paths and modes, and which of them conflict.
 
-use crate::error::LockError;
+use crate::error::{LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
 use crate::path::Path;
 use std::ops::Deref;
-
-/// The most resources in one request.
-pub const MAX_RESOURCES: usize = 4096;
-/// The most segments in one path.
-pub const MAX_DEPTH: usize = 1024;
-/// The most bytes in one path: the UTF-8 of its segments and one byte for the end of each
-/// (a U+0000 or U+0001 in a segment counts twice).
-pub const MAX_PATH_BYTES: usize = 16 * 1024;
 
 /// How a resource is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -38,12 +38,12 @@ mod table;
 #[path = "../../engine/src/waiter.rs"]
 mod waiter;
 
-pub use error::LockError;
+pub use error::{LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
 pub use lock::{Acquired, Lock};
 pub use manager::LockManager;
 pub use notation::ParsePathError;
 pub use path::Path;
-pub use resource::{MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES, Mode, Resource};
+pub use resource::{Mode, Resource};
 pub use seams::{Mutation, with};
 pub use stats::{RequestInfo, RequestState, Stats};
 pub use sync::begin;

@@ -1,10 +1,10 @@
 //! What the server is told.
 
-use crate::flags::{self, Flags, Settings, normalize};
+use crate::error::ConfigError;
+use crate::flags::{self, Flags, LogFormat, Settings, normalize};
 use crate::secrets::Secrets;
 use argh::FromArgs;
 use locktopus_engine::{MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
-use std::fmt;
 use std::time::Duration;
 
 /// The parameters of a server.
@@ -74,15 +74,6 @@ pub struct Limits {
     pub handshake: Duration,
 }
 
-/// The form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// A JSON object a line.
-    Json,
-}
-
 impl Default for Config {
     fn default() -> Config {
         Config {
@@ -127,24 +118,6 @@ pub enum Command {
     Print(String),
 }
 
-/// What was wrong with a flag, a variable or a file, and what is allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError(String);
-
-impl ConfigError {
-    pub(crate) fn new(what: String) -> ConfigError {
-        ConfigError(what)
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 /// Reads flags (without the name of the program), variables, and the files that they name.
 ///
 /// # Errors
@@ -158,7 +131,7 @@ pub fn parse(
     let flags = match Flags::from_args(&["locktopus-server"], &args) {
         Ok(flags) => flags,
         Err(exit) if exit.status.is_ok() => return Ok(Command::Print(exit.output)),
-        Err(exit) => return Err(ConfigError(exit.output.trim_end().to_owned())),
+        Err(exit) => return Err(ConfigError::new(exit.output.trim_end().to_owned())),
     };
     if flags.version {
         let version = concat!("locktopus-server ", env!("CARGO_PKG_VERSION"), "\n");

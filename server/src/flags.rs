@@ -1,11 +1,20 @@
 //! The command line and the environment: flags over variables over defaults.
 
-use crate::config::{ConfigError, LogFormat};
+use crate::error::ConfigError;
 use argh::FromArgs;
 use locktopus_engine::{MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
 
 /// Locktopus, a lock service: clients lock sets of paths, for read or for write, over WebSockets.
 ///

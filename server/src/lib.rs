@@ -15,6 +15,7 @@ mod answers;
 mod clients;
 mod config;
 mod connection;
+mod error;
 mod flags;
 mod heartbeat;
 mod http;
@@ -28,7 +29,9 @@ pub mod session;
 mod stream;
 mod wire;
 
-pub use config::{Command, Config, ConfigError, Limits, LogFormat, parse};
+pub use config::{Command, Config, Limits, parse};
+pub use error::ConfigError;
+pub use flags::LogFormat;
 pub use secrets::Secrets;
 
 use access::Access;

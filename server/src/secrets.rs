@@ -1,6 +1,6 @@
 //! What is read from files, at the start and again when asked to: auth tokens, certificate and key.
 
-use crate::config::ConfigError;
+use crate::error::ConfigError;
 use arc_swap::ArcSwap;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};

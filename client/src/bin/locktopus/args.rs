@@ -242,8 +242,8 @@ pub(crate) struct Bench {
     pub(crate) seconds: u64,
 
     /// uncontended, contended, handoff, idle or held:N; uncontended by default
-    #[argh(option, short = 'm', default = "crate::bench::Mode::Uncontended")]
-    pub(crate) mode: crate::bench::Mode,
+    #[argh(option, short = 'm', default = "crate::mode::Mode::Uncontended")]
+    pub(crate) mode: crate::mode::Mode,
 
     /// URL of the server
     #[argh(option, short = 'u')]

@@ -3,14 +3,13 @@
 //! It speaks frames itself, so that nothing of the library is measured with the server. Times are
 //! in microseconds.
 
+use crate::mode::Mode;
 use crate::{args, complain, print};
 use futures_util::{SinkExt as _, StreamExt as _};
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use locktopus_client::protocol::{Action, Request, Response, State};
 use locktopus_client::{Error, Options, Resource};
-use std::fmt;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,46 +33,6 @@ const IDLE_PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many connections are made at a time: a server has a backlog.
 const CONNECTING: usize = 64;
-
-/// What the connections do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Uncontended,
-    Contended,
-    Handoff,
-    Idle,
-    Held(usize),
-}
-
-impl FromStr for Mode {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Mode, &'static str> {
-        const ALLOWED: &str = "allowed are uncontended, contended, handoff, idle and held:N";
-        Ok(match text {
-            "uncontended" => Mode::Uncontended,
-            "contended" => Mode::Contended,
-            "handoff" => Mode::Handoff,
-            "idle" => Mode::Idle,
-            other => {
-                let held = other.strip_prefix("held:").ok_or(ALLOWED)?;
-                Mode::Held(held.parse().map_err(|_| ALLOWED)?)
-            }
-        })
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Mode::Uncontended => f.write_str("uncontended"),
-            Mode::Contended => f.write_str("contended"),
-            Mode::Handoff => f.write_str("handoff"),
-            Mode::Idle => f.write_str("idle"),
-            Mode::Held(held) => write!(f, "held:{held}"),
-        }
-    }
-}
 
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}

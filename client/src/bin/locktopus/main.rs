@@ -5,6 +5,7 @@ mod bench;
 mod child;
 mod http;
 mod locks;
+mod mode;
 mod paths;
 mod run;
 
