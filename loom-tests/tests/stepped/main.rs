@@ -51,9 +51,9 @@ mod table;
 mod waiter;
 
 // As in the engine, for the links of its documentation.
-use error::LockError;
+use error::{LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
 use lock::Lock;
 use manager::LockManager;
 use path::Path;
-use resource::{MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES, Resource};
+use resource::Resource;
 use stats::RequestState;
