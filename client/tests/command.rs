@@ -190,6 +190,23 @@ fn a_signal_while_waiting_withdraws_the_request() {
     );
 }
 
+/// Nobody keeps its lock any more.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_command_ends_when_locktopus_is_killed() {
+    let server = Server::start();
+    let mut run = server.spawn(&["run", "-w", "a", "--", "sh", "-c", "echo $$; exec sleep 60"]);
+    let pid: i32 = run.line().parse().expect("a number");
+    let pid = Pid::from_raw(pid).expect("a process");
+    run.signal(Signal::KILL);
+    run.status();
+    let start = Instant::now();
+    while is_running(pid) {
+        assert!(start.elapsed() < PATIENCE, "it goes on without a lock");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 #[test]
 fn a_lost_server_ends_the_command_and_what_it_started() {
     let mut server = Server::start();

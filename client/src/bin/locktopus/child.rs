@@ -1,10 +1,10 @@
 //! The command that runs under the lock, and the signals that concern it.
 
-use rustix::process::{Pid, Signal, getpgrp, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, getpgrp, getppid, kill_process, kill_process_group};
 use rustix::termios::tcgetpgrp;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::ExitStatus;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,24 +68,15 @@ impl Running {
             return Err((crate::USAGE, "no command".to_owned()));
         };
         let own_group = !on_terminal();
-        let mut command = Command::new(program);
+        let mut command = end_with_us(program);
         command.args(arguments);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         if own_group {
             command.process_group(0);
         }
-        let child = command.spawn().map_err(|error| {
-            // As shells do.
-            let status = if error.kind() == io::ErrorKind::NotFound {
-                127
-            } else {
-                126
-            };
-            (
-                status,
-                format!("cannot run {}: {error}", program.to_string_lossy()),
-            )
-        })?;
+        let child = command
+            .spawn()
+            .map_err(|error| cannot_run(program, &error))?;
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         Ok(Running {
             child,
@@ -127,6 +118,62 @@ impl Running {
             _ => self.send(signal),
         }
     }
+}
+
+/// The status of a shell for a command that cannot be run, and why.
+fn cannot_run(program: &OsStr, error: &io::Error) -> (u8, String) {
+    let status = if error.kind() == io::ErrorKind::NotFound {
+        127
+    } else {
+        126
+    };
+    let what = format!("cannot run {}: {error}", program.to_string_lossy());
+    (status, what)
+}
+
+/// A command that gets SIGTERM when we end in whatever way, SIGKILL included: from then on nobody
+/// keeps its lock.
+///
+/// Only the process that is to be ended can ask the kernel for that. So it starts as this program,
+/// which asks and then becomes the command.
+fn end_with_us(program: &OsStr) -> Command {
+    let this = std::env::current_exe().ok();
+    match this.filter(|this| cfg!(target_os = "linux") && this.exists()) {
+        Some(this) => {
+            let mut command = Command::new(this);
+            command
+                .arg(BECOME)
+                .arg(std::process::id().to_string())
+                .arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
+/// The first argument of the process that is to become the command; then come the process id of its
+/// parent, and the command.
+pub(crate) const BECOME: &str = "--become";
+
+/// Becomes the command. Returns the exit status if that fails.
+pub(crate) fn become_command(mut arguments: impl Iterator<Item = OsString>) -> u8 {
+    let parent = arguments.next().and_then(|id| id.to_str()?.parse().ok());
+    let Some((parent, program)) = parent.zip(arguments.next()) else {
+        crate::complain("nothing to become");
+        return crate::USAGE;
+    };
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::TERM)) {
+        crate::complain(&format!("the command will not end with locktopus: {error}"));
+    }
+    // It may have ended before we had asked.
+    if getppid() != Pid::from_raw(parent) {
+        return status_of_signal(Signal::TERM.as_raw());
+    }
+    let error = std::process::Command::new(&program).args(arguments).exec();
+    let (status, what) = cannot_run(&program, &error);
+    crate::complain(&what);
+    status
 }
 
 /// What a shell would call the end of a command.

@@ -20,7 +20,11 @@ use std::process::ExitCode;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let (parsed, command) = match args::parse(std::env::args_os().skip(1).collect()) {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.next_if(|first| first == child::BECOME).is_some() {
+        return ExitCode::from(child::become_command(arguments));
+    }
+    let (parsed, command) = match args::parse(arguments.collect()) {
         Ok(parsed) => parsed,
         Err(exit) if exit.status.is_ok() => {
             print_line(&exit.output);
