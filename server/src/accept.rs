@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// How many sockets are turned away at one time, and how long each may take.
@@ -105,9 +106,10 @@ async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     address: SocketAddr,
 ) {
+    let slow = CancellationToken::new();
     let service = service_fn(|request| {
-        let server = &server;
-        async move { Ok::<_, Infallible>(http::respond(server, address, request).await) }
+        let (server, slow) = (&server, &slow);
+        async move { Ok::<_, Infallible>(http::respond(server, address, request, slow).await) }
     });
     // Also a peer that asks for a long answer and does not take it comes to an end. Twice the time, so
     // that a WebSocket that does not take its messages is noticed before, by its own task.
@@ -124,6 +126,7 @@ async fn serve_http(
     // What goes wrong with a connection here concerns nobody else.
     tokio::select! {
         _ = &mut connection => {}
+        () = slow.cancelled() => {}
         () = server.closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;

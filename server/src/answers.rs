@@ -1,6 +1,6 @@
 //! Answers to HTTP requests: contents, and refusals that say why.
 
-use http_body_util::Full;
+use crate::body::Content;
 use hyper::body::Bytes;
 use hyper::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE, WWW_AUTHENTICATE,
@@ -8,7 +8,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-pub(crate) type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Content>;
 
 /// Why there is no better answer: a sentence that says what is wrong and what is allowed.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ pub(crate) fn json(value: &impl Serialize) -> Answer {
 }
 
 pub(crate) fn content(kind: &'static str, content: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(content.into()));
+    let mut answer = Response::new(Content::from(content.into()));
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -95,11 +95,14 @@ impl Client {
         })
     }
 
-    /// By the task of the connection: its lock has ended; how long it was in its last state.
-    pub(crate) fn ended(&self) -> Duration {
+    /// By the task of the connection: its lock has ended; whether it was known as acquired, and how
+    /// long it was in its last state.
+    pub(crate) fn ended(&self) -> (bool, Duration) {
         let last = self.slot().take();
         self.ended.notify_waiters();
-        last.map_or(Duration::ZERO, |last| last.since.elapsed())
+        last.map_or((false, Duration::ZERO), |last| {
+            (last.acquired, last.since.elapsed())
+        })
     }
 
     /// Takes the lock away; `None` if it is not this client's. Returns what it was, once it has

@@ -192,10 +192,16 @@ fn read<V: Fn(&str) -> Option<String>>(
             config.ping_timeout, config.ping_interval
         )));
     }
+    if config.limits.handshake.is_zero() {
+        let what = "--handshake-timeout must not be 0: nobody could connect";
+        return Err(ConfigError::new(what.to_owned()));
+    }
     if config.default_abandon_timeout > config.limits.abandon_timeout {
-        return Err(ConfigError::new(
-            "--default-abandon-timeout must not be longer than --max-abandon-timeout".to_owned(),
-        ));
+        return Err(ConfigError::new(format!(
+            "--default-abandon-timeout ({} ms) must not be longer than --max-abandon-timeout ({} ms)",
+            config.default_abandon_timeout.as_millis(),
+            config.limits.abandon_timeout.as_millis(),
+        )));
     }
     config.secrets = Secrets::load(token_file, cert, key)?;
     Ok(config)
@@ -390,6 +396,11 @@ mod tests {
                 "--allow-origin example.com",
                 ("", ""),
                 ["--allow-origin", "https://"],
+            ),
+            (
+                "--handshake-timeout 0",
+                ("", ""),
+                ["--handshake-timeout", "0"],
             ),
             ("--log-format xml", ("", ""), ["--log-format", "json"]),
             ("--tls-cert /c", ("", ""), ["--tls-key", "together"]),

@@ -12,13 +12,14 @@ use hyper::body::Bytes;
 use hyper_tungstenite::HyperWebsocket;
 use hyper_tungstenite::tungstenite::protocol::{Message, Role};
 use locktopus_client::protocol::{Resource, Response};
-use locktopus_engine::{Lock, LockError};
+use locktopus_engine::{Lock, LockError, Mode};
+use std::fmt::Write as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
-use tracing::info;
+use tracing::{info, warn};
 
 /// A connection, from the answer to its upgrade until nothing of it is left.
 pub(crate) struct Connection {
@@ -26,8 +27,13 @@ pub(crate) struct Connection {
     pub(crate) member: Member,
     /// Its place among those that the server allows. A lock that it leaves behind keeps it, so that
     /// there is an end to these, too.
-    #[expect(dead_code, reason = "held until it is dropped")]
-    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) place: Arc<OwnedSemaphorePermit>,
+}
+
+/// What the conversation goes on with.
+enum Next {
+    Effect(Effect),
+    Ping,
 }
 
 impl Connection {
@@ -52,8 +58,10 @@ impl Connection {
         // What it leaves is settled first; saying goodbye may take its time.
         self.log_client("disconnected");
         drop(connected);
+        let place = Arc::clone(&self.place);
         self.leave(session.step(Input::Ended), lock);
         goodbye(websocket, end).await;
+        drop(place);
     }
 
     async fn converse(
@@ -69,56 +77,54 @@ impl Connection {
         let mut doomed = pin!(self.client().doomed());
         let mut alarm = pin!(sleep_until(Instant::now() + config.ping_interval));
         loop {
-            let effect = tokio::select! {
+            let next = tokio::select! {
                 biased;
                 () = &mut closing => return End::ShutDown,
                 () = &mut doomed => return self.revoke(session, lock),
                 () = granted(lock), if session.is_waiting() => {
                     self.server.metrics.granted(self.client().granted());
-                    session.step(Input::Granted)
+                    Next::Effect(session.step(Input::Granted))
                 }
                 // Before the alarm: whoever has said something is not dead.
-                message = websocket.next() => {
-                    if let Some(heart) = &mut heart {
-                        heart.heard(Instant::now());
-                    }
-                    match message {
-                        Some(Ok(Message::Text(text))) => session.step(Input::Frame(text.as_bytes())),
-                        Some(Ok(Message::Binary(bytes))) => session.step(Input::Frame(&bytes)),
-                        Some(Ok(Message::Close(_))) | None => return End::Gone,
-                        Some(Ok(_)) => continue,
-                        Some(Err(error)) => match describe(&error) {
-                            Some(what) => session.step(Input::Malformed(what)),
-                            None => return End::Gone,
-                        },
-                    }
-                }
+                message = websocket.next() => match message {
+                    Some(Ok(Message::Text(text))) => Next::Effect(session.step(Input::Frame(text.as_bytes()))),
+                    Some(Ok(Message::Binary(bytes))) => Next::Effect(session.step(Input::Frame(&bytes))),
+                    Some(Ok(Message::Close(_))) | None => return End::Gone,
+                    Some(Ok(_)) => continue,
+                    Some(Err(error)) => match describe(&error) {
+                        Some(what) => Next::Effect(session.step(Input::Malformed(what))),
+                        None => return End::Gone,
+                    },
+                },
                 () = &mut alarm, if heart.is_some() => {
-                    match heart.as_mut().map(|heart| heart.due(Instant::now())) {
-                        Some(Beat::Wait(until)) => alarm.as_mut().reset(until),
-                        Some(Beat::Ping) => {
-                            let ping = Message::Ping(Bytes::new());
-                            if send(websocket, ping, patience).await.is_err() {
-                                return End::Gone;
-                            }
+                    let beat = heart.as_mut().map(|heart| {
+                        heart.heard(websocket.get_ref().heard());
+                        heart.due(Instant::now())
+                    });
+                    match beat {
+                        Some(Beat::Wait(until)) => {
+                            alarm.as_mut().reset(until);
+                            continue;
                         }
                         Some(Beat::Dead) => {
                             self.server.metrics.dead_peers.inc();
                             self.log_client("does not answer");
                             return End::Gone;
                         }
-                        None => {}
+                        Some(Beat::Ping) | None => Next::Ping,
                     }
-                    continue;
                 }
             };
-            let reply = match self.carry_out(effect, session, lock) {
-                Ok(Some(reply)) => reply,
-                Ok(None) => continue,
-                Err(what) => return End::Failed(what),
+            let sending = match next {
+                Next::Ping => Message::Ping(Bytes::new()),
+                Next::Effect(effect) => match self.carry_out(effect, session, lock) {
+                    Ok(Some(reply)) => message(&reply),
+                    Ok(None) => continue,
+                    Err(what) => return End::Failed(what),
+                },
             };
             tokio::select! {
-                sent = send(websocket, message(&reply), patience) => if sent.is_err() {
+                sent = send(websocket, sending, patience) => if sent.is_err() {
                     return End::Gone;
                 },
                 // However slowly the peer reads.
@@ -163,8 +169,7 @@ impl Connection {
             }
             Effect::Revoke(what) => {
                 if let Some(lock) = lock.take() {
-                    self.server.metrics.forced.inc();
-                    self.end(lock, Some("released by force"));
+                    self.end_by_force(lock);
                 }
                 Err(what)
             }
@@ -206,12 +211,26 @@ impl Connection {
             &lock,
         );
         lock.release();
-        let lasted = self.client().ended();
-        if acquired {
-            self.server.metrics.released(lasted);
-        } else {
-            self.server.metrics.withdrawals.inc();
+        let (known, lasted) = self.client().ended();
+        let metrics = &self.server.metrics;
+        match (acquired, known) {
+            (true, true) => metrics.released(lasted),
+            // It was granted in this very moment.
+            (true, false) => {
+                metrics.granted(lasted);
+                metrics.released(Duration::ZERO);
+            }
+            (false, _) => metrics.withdrawals.inc(),
         }
+    }
+
+    /// As [`end`](Connection::end), since somebody takes the lock away. This is always logged.
+    fn end_by_force(&self, lock: Lock) {
+        let (client, namespace) = (self.client(), &self.member.namespace.name);
+        let (address, name) = (client.address, &client.name);
+        warn!(namespace, token = lock.token(), connection = client.id, %address, client = name, "lock released by force");
+        self.server.metrics.forced.inc();
+        self.end(lock, Some("released by force"));
     }
 
     /// Withdraws what waits; keeps what is held for the abandon timeout, and the namespace with it.
@@ -227,21 +246,16 @@ impl Connection {
         self.log_lock("abandoned", &lock);
         tokio::spawn(async move {
             let timeout = self.client().abandon_timeout;
-            let forced = if timeout.is_zero() {
-                false
-            } else {
-                tokio::select! {
+            let forced = !timeout.is_zero()
+                && tokio::select! {
                     () = tokio::time::sleep(timeout) => false,
                     () = self.client().doomed() => true,
-                }
-            };
-            let how = if forced {
-                self.server.metrics.forced.inc();
-                "released by force"
+                };
+            if forced {
+                self.end_by_force(lock);
             } else {
-                "released after the abandon timeout"
-            };
-            self.end(lock, Some(how));
+                self.end(lock, Some("released after the abandon timeout"));
+            }
         });
     }
 
@@ -258,16 +272,36 @@ impl Connection {
     fn log_lock(&self, what: &str, lock: &Lock) {
         if self.server.config.log_locks {
             let namespace = &self.member.namespace.name;
-            let (token, resources) = (lock.token(), lock.resources());
+            let resources = shown(lock.resources());
             info!(
                 connection = self.client().id,
                 namespace,
-                token,
-                ?resources,
+                token = lock.token(),
+                resources,
                 "lock {what}"
             );
         }
     }
+}
+
+/// The first resources, shortened: a log that nobody reads is kept in memory for a while.
+fn shown(resources: &[locktopus_engine::Resource]) -> String {
+    const SHOWN: usize = 4;
+    const CHARACTERS: usize = 80;
+    let mut text = String::new();
+    for (index, resource) in resources.iter().take(SHOWN).enumerate() {
+        let mode = match resource.mode {
+            Mode::Read => "read",
+            Mode::Write => "write",
+        };
+        let path: String = resource.path.to_string().chars().take(CHARACTERS).collect();
+        let comma = if index > 0 { ", " } else { "" };
+        let _ = write!(text, "{comma}{mode} {path}");
+    }
+    if resources.len() > SHOWN {
+        let _ = write!(text, " and {} more", resources.len() - SHOWN);
+    }
+    text
 }
 
 /// Resolves when the lock is granted; never without one.

@@ -7,10 +7,14 @@
 //! ```
 //!
 //! A peer dies of a ping that it does not answer, not of the time that has passed: after a pause of
-//! the whole server, it is pinged first.
+//! the whole server, or when it is far too late, it is asked once more. Before it dies there is a last
+//! look at what may have come already.
 
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// How long the last look takes.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// The heartbeat of one connection.
 #[derive(Debug)]
@@ -19,8 +23,10 @@ pub(crate) struct Heartbeat {
     patience: Duration,
     /// When the peer was last heard or pinged.
     last: Instant,
-    /// When the first ping was sent that is not answered.
-    asked: Option<Instant>,
+    /// When the peer dies, if it has been pinged and nothing came since.
+    death: Option<Instant>,
+    /// Whether that is the end of the last look.
+    looking: bool,
 }
 
 /// What is due.
@@ -41,29 +47,40 @@ impl Heartbeat {
             interval,
             patience: timeout.saturating_sub(interval),
             last: now,
-            asked: None,
+            death: None,
+            looking: false,
         })
     }
 
-    /// Something came from the peer.
-    pub(crate) fn heard(&mut self, now: Instant) {
-        self.last = now;
-        self.asked = None;
+    /// When something came from the peer last. To be told before it is asked what is due.
+    pub(crate) fn heard(&mut self, then: Instant) {
+        if then >= self.last {
+            (self.last, self.death, self.looking) = (then, None, false);
+        }
     }
 
     /// What is due now; a ping counts as sent.
     pub(crate) fn due(&mut self, now: Instant) -> Beat {
-        let ping = self.last + self.interval;
-        let death = self.asked.map(|asked| asked + self.patience);
-        if death.is_some_and(|death| now >= death) {
-            Beat::Dead
-        } else if now >= ping {
-            self.last = now;
-            self.asked.get_or_insert(now);
-            Beat::Ping
-        } else {
-            Beat::Wait(death.map_or(ping, |death| death.min(ping)))
+        match self.death {
+            Some(death) if now > death + self.patience / 4 => {
+                // It is this server that has been asleep.
+                (self.death, self.looking) = (None, false);
+            }
+            Some(death) if now >= death && self.looking => return Beat::Dead,
+            Some(death) if now >= death => {
+                (self.death, self.looking) = (Some(now + LAST_LOOK), true);
+                return Beat::Wait(now + LAST_LOOK);
+            }
+            Some(death) if self.looking => return Beat::Wait(death),
+            _ => {}
         }
+        let ping = self.last + self.interval;
+        if now < ping {
+            return Beat::Wait(self.death.map_or(ping, |death| death.min(ping)));
+        }
+        self.last = now;
+        self.death.get_or_insert(now + self.patience);
+        Beat::Ping
     }
 }
 
@@ -90,7 +107,7 @@ mod tests {
                 Beat::Dead => break (now - start).as_secs(),
             }
         };
-        assert_eq!((pings, death), (vec![15, 30], 40));
+        assert_eq!((pings, death), (vec![15, 30], 40), "and a last look");
     }
 
     #[test]
@@ -112,7 +129,36 @@ mod tests {
         let later = start + 3600 * SECOND;
         assert_eq!(heartbeat.due(later), Beat::Ping);
         assert_eq!(heartbeat.due(later), Beat::Wait(later + 15 * SECOND));
-        assert_eq!(heartbeat.due(later + 15 * SECOND), Beat::Dead);
+        let death = later + 15 * SECOND;
+        assert_eq!(heartbeat.due(death), Beat::Wait(death + LAST_LOOK));
+        assert_eq!(heartbeat.due(death + LAST_LOOK), Beat::Dead);
+    }
+
+    #[test]
+    fn nobody_dies_of_a_pause_after_a_ping() {
+        let start = Instant::now();
+        let mut heartbeat = heartbeat(15, 30, start);
+        let asked = start + 15 * SECOND;
+        assert_eq!(heartbeat.due(asked), Beat::Ping);
+        let later = asked + 60 * SECOND;
+        assert_eq!(heartbeat.due(later), Beat::Ping, "the server was asleep");
+        // An answer that was there all the time.
+        heartbeat.heard(later + SECOND);
+        assert_eq!(
+            heartbeat.due(later + 15 * SECOND),
+            Beat::Wait(later + 16 * SECOND)
+        );
+    }
+
+    #[test]
+    fn what_is_there_at_the_last_look_counts() {
+        let start = Instant::now();
+        let mut heartbeat = heartbeat(15, 30, start);
+        assert_eq!(heartbeat.due(start + 15 * SECOND), Beat::Ping);
+        let death = start + 30 * SECOND;
+        assert_eq!(heartbeat.due(death), Beat::Wait(death + LAST_LOOK));
+        heartbeat.heard(death + LAST_LOOK / 2);
+        assert!(matches!(heartbeat.due(death + LAST_LOOK), Beat::Wait(_)));
     }
 
     #[test]

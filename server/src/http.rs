@@ -2,6 +2,7 @@
 
 use crate::Server;
 use crate::answers::{Answer, Refusal, content, json, text};
+use crate::body::{Content, Held};
 use crate::clients::Client;
 use crate::connection::Connection;
 use crate::listing::{self, Filter};
@@ -12,11 +13,14 @@ use crate::wire::websocket_config;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
 use hyper::header::{VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
-use hyper::{Method, Request};
+use hyper::{Method, Request, Version};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// The live page.
 const PAGE: &str = include_str!("page.html");
@@ -25,13 +29,14 @@ const PAGE: &str = include_str!("page.html");
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
      connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Answers one request.
+/// Answers one request. `slow` is cancelled if the answer is not taken in time.
 pub(crate) async fn respond(
     server: &Arc<Server>,
     address: SocketAddr,
     request: Request<Incoming>,
+    slow: &CancellationToken,
 ) -> Answer {
-    match route(server, address, request).await {
+    match route(server, address, request, slow).await {
         Ok(answer) => answer,
         Err(refusal) => {
             server.metrics.refused.inc();
@@ -44,6 +49,7 @@ async fn route(
     server: &Arc<Server>,
     address: SocketAddr,
     request: Request<Incoming>,
+    slow: &CancellationToken,
 ) -> Result<Answer, Refusal> {
     let path = request.uri().path();
     let token = path.strip_prefix("/locks/");
@@ -72,8 +78,16 @@ async fn route(
         "/healthz" => Ok(text("ok\n".to_owned())),
         "/v1" => upgrade(server, address, request),
         "/" | "/locks" if wants_page(&request) => Ok(varies(page())),
-        "/" => Ok(varies(text(status(server, &server.access.pass(&request)?)))),
-        "/namespaces" => Ok(listing::namespaces(server, &server.access.pass(&request)?)),
+        "/" | "/namespaces" => {
+            let pass = server.access.pass(&request)?;
+            let turn = turn(server).await?;
+            let answer = if path == "/" {
+                varies(text(status(server, &pass)))
+            } else {
+                listing::namespaces(server, &pass)
+            };
+            Ok(keeping(answer, server, turn, slow))
+        }
         "/metrics" => {
             server.access.check_everywhere(&request)?;
             let (kind, figures) = server.metrics.text(server);
@@ -84,22 +98,53 @@ async fn route(
             server.access.check_namespace(&request, &name)?;
             if let Some(token) = token {
                 server.access.check_force()?;
-                return listing::release(server, token, &name).await;
+                return listing::release(server, address, token, &name).await;
             }
             let namespace = listing::named(server, &name)?;
             if path != "/locks" {
                 return Ok(json(&listing::statistics(&namespace)));
             }
             let filter = Filter::parse(query)?;
-            // Not beside the tasks of connections, nor many at a time: there may be very many locks.
-            let _turn = server.listings.acquire().await;
+            let turn = turn(server).await?;
+            // Not beside the tasks of connections: there may be very many locks.
             let listed = tokio::task::spawn_blocking(move || listing::locks(&namespace, &filter));
-            listed
+            let answer = listed
                 .await
-                .map(varies)
-                .map_err(|_| Refusal::unavailable("the server is shutting down"))
+                .map_err(|_| Refusal::unavailable("the server is shutting down"))?;
+            Ok(keeping(varies(answer), server, turn, slow))
         }
     }
+}
+
+/// Waits for a place among the answers that may be long.
+async fn turn(server: &Server) -> Result<OwnedSemaphorePermit, Refusal> {
+    let turn = Arc::clone(&server.long_answers).acquire_owned();
+    match timeout(server.config.limits.handshake, turn).await {
+        Ok(Ok(turn)) => Ok(turn),
+        _ => Err(Refusal::unavailable(
+            "too many answers are under way that nobody takes; try again",
+        )),
+    }
+}
+
+/// The answer keeps its place until it is sent, which may not take for ever.
+fn keeping(
+    answer: Answer,
+    server: &Server,
+    turn: OwnedSemaphorePermit,
+    slow: &CancellationToken,
+) -> Answer {
+    let sent = CancellationToken::new();
+    let (is_sent, slow) = (sent.clone(), slow.clone());
+    let patience = server.config.send_timeout() * 2;
+    server.tasks.spawn(async move {
+        tokio::select! {
+            () = is_sent.cancelled() => {}
+            () = sleep(patience) => slow.cancel(),
+        }
+    });
+    let sent = sent.drop_guard();
+    answer.map(|content| content.holding(Held { turn, sent }))
 }
 
 fn upgrade(
@@ -114,12 +159,14 @@ fn upgrade(
         .limits
         .admit(&asked, config.default_abandon_timeout)
         .map_err(Refusal::bad_request)?;
-    if !hyper_tungstenite::is_upgrade_request(&request) {
+    let can_upgrade = request.version() >= Version::HTTP_11;
+    if !can_upgrade || !hyper_tungstenite::is_upgrade_request(&request) {
         return Err(Refusal::not_an_upgrade());
     }
     let websocket_config = websocket_config(config.limits.message_bytes);
-    let (answer, websocket) = hyper_tungstenite::upgrade(&mut request, Some(websocket_config))
-        .map_err(|error| Refusal::bad_request(format!("bad WebSocket handshake: {error}")))?;
+    let (handshake, websocket) =
+        hyper_tungstenite::upgrade(&mut request, Some(websocket_config))
+            .map_err(|error| Refusal::bad_request(format!("bad WebSocket handshake: {error}")))?;
     let place = Arc::clone(&server.places)
         .try_acquire_owned()
         .map_err(|_| {
@@ -144,10 +191,10 @@ fn upgrade(
     let connection = Connection {
         server: Arc::clone(server),
         member,
-        place,
+        place: Arc::new(place),
     };
     server.tasks.spawn(connection.serve(websocket));
-    Ok(answer)
+    Ok(handshake.map(|_| Content::default()))
 }
 
 /// Whether it is a browser that asks.

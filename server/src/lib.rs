@@ -12,6 +12,7 @@
 mod accept;
 mod access;
 mod answers;
+mod body;
 mod clients;
 mod config;
 mod connection;
@@ -42,6 +43,7 @@ use namespaces::Namespaces;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -55,8 +57,8 @@ use tracing::info;
 /// How long connections may take to say goodbye when the server is done.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many listings of locks are made at the same time.
-const LISTINGS: usize = 2;
+/// How many answers that may be long are made or sent at the same time.
+const LONG_ANSWERS: usize = 4;
 
 /// What all connections share.
 struct Server {
@@ -68,8 +70,8 @@ struct Server {
     metrics: Metrics,
     /// One for each connection that may be open, or have left a lock behind.
     places: Arc<Semaphore>,
-    /// One for each listing of locks that may be made at the same time.
-    listings: Semaphore,
+    /// One for each answer that may be long and is under way.
+    long_answers: Arc<Semaphore>,
     last_connection: AtomicU64,
     /// Cancelled when all locks are released after a shutdown.
     closing: CancellationToken,
@@ -87,7 +89,7 @@ impl Server {
             namespaces: Namespaces::new(token_of_now(), limits.namespaces),
             metrics: Metrics::new(),
             places: Arc::new(Semaphore::new(limits.connections)),
-            listings: Semaphore::new(LISTINGS),
+            long_answers: Arc::new(Semaphore::new(LONG_ANSWERS)),
             last_connection: AtomicU64::new(0),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -116,14 +118,18 @@ pub async fn run(
             .tasks
             .spawn(log_statistics(Arc::clone(&server), interval));
     }
+    let mut accepting = pin!(accept::accept(&server, &listener));
     tokio::select! {
         () = shutdown => {}
-        () = accept::accept(&server, &listener) => {}
+        () = &mut accepting => {}
     }
-    drop(listener);
     info!("shutting down: no new connections and locks; waiting until all locks are released");
     server.namespaces.close();
-    server.namespaces.drained().await;
+    // Upgrades are refused from now on; the pages still tell who holds what.
+    tokio::select! {
+        () = server.namespaces.drained() => {}
+        () = &mut accepting => {}
+    }
     server.closing.cancel();
     server.tasks.close();
     // A peer that does not take its goodbye is left behind.

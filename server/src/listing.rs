@@ -10,10 +10,11 @@ use locktopus_engine::{Mode, Path, RequestInfo, RequestState, Resource};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
-use tracing::warn;
+use tracing::info;
 
 /// The tasks of connections hear of a doom at once: longer means that something is very wrong.
 const DOOM_TIMEOUT: Duration = Duration::from_secs(10);
@@ -183,7 +184,12 @@ fn list_connection(client: &Client) -> ListedConnection {
 }
 
 /// Takes a lock away: releases it, or withdraws the request, and closes the connection.
-pub(crate) async fn release(server: &Server, token: &str, name: &str) -> Result<Answer, Refusal> {
+pub(crate) async fn release(
+    server: &Server,
+    address: SocketAddr,
+    token: &str,
+    name: &str,
+) -> Result<Answer, Refusal> {
     let token: u64 = crate::flags::whole_number(token)
         .ok_or_else(|| Refusal::bad_request("the token of a lock is a whole number"))?;
     let namespace = named(server, name)?;
@@ -198,6 +204,7 @@ pub(crate) async fn release(server: &Server, token: &str, name: &str) -> Result<
                 .is_some_and(|current| current.token == token)
         })
         .ok_or_else(not_found)?;
+    info!(namespace = name, token, by = %address, "a lock is to be released by force");
     let doomed = timeout(DOOM_TIMEOUT, owner.doom(token))
         .await
         .map_err(|_| Refusal::unavailable("the connection of this lock does not react"))?
@@ -207,8 +214,6 @@ pub(crate) async fn release(server: &Server, token: &str, name: &str) -> Result<
     } else {
         RequestState::Waiting
     };
-    let (address, client) = (owner.address, &owner.name);
-    warn!(namespace = name, token, connection = owner.id, %address, client, "lock released by force");
     Ok(json(&json!({ "token": token.to_string(), "state": state })))
 }
 

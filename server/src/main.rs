@@ -8,9 +8,13 @@ use std::process::ExitCode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
+use tracing_appender::non_blocking::NonBlockingBuilder;
 
 /// Exit status for a bad flag or variable.
 const USAGE: u8 = 2;
+
+/// How many lines of the log wait for who reads it; further ones are dropped.
+const LOG_LINES: usize = 10_000;
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args_os()
@@ -32,7 +36,9 @@ fn main() -> ExitCode {
         }
     };
     // Logging waits for nobody: if the log is not read, lines are dropped; if it is gone, all are.
-    let (log, _flush_at_exit) = tracing_appender::non_blocking(io::stderr());
+    let (log, _flush_at_exit) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LOG_LINES)
+        .finish(io::stderr());
     let format = tracing_subscriber::fmt()
         .with_writer(log)
         .log_internal_errors(false)
@@ -75,7 +81,9 @@ fn allow_many_files() {
 }
 
 async fn serve(config: Config) -> io::Result<()> {
+    // Before anybody is told that we are there.
     let mut signals = Signals::new()?;
+    let hangup = signal(SignalKind::hangup())?;
     let place = (config.host.as_str(), config.port);
     let listener = TcpListener::bind(place).await.map_err(|error| {
         let problem = format!("cannot listen on {}:{}: {error}", config.host, config.port);
@@ -86,10 +94,7 @@ async fn serve(config: Config) -> io::Result<()> {
     let _ =
         writeln!(stdout, "listening on {}", listener.local_addr()?).and_then(|()| stdout.flush());
 
-    tokio::spawn(reload(
-        config.secrets.clone(),
-        signal(SignalKind::hangup())?,
-    ));
+    tokio::spawn(reload(config.secrets.clone(), hangup));
     let (first, after_first) = tokio::sync::oneshot::channel();
     let shutdown = async {
         // An error means that this function is gone, and the server with it.

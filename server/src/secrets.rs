@@ -139,6 +139,8 @@ impl Tokens {
     /// Empty lines and those that begin with `#` are skipped. No error shows a token.
     fn parse(text: &str) -> Result<Tokens, String> {
         let mut tokens = Vec::new();
+        // Some editors begin a file with a mark that is no part of its text.
+        let text = text.trim_start_matches('\u{feff}');
         for (index, line) in text.lines().enumerate() {
             let mut words = line.split_whitespace();
             let Some(token) = words.next().filter(|token| !token.starts_with('#')) else {

@@ -91,6 +91,8 @@ pub(crate) async fn goodbye(mut websocket: WebSocket, end: End) {
                 let error = Response::Error {
                     error: what.clone(),
                 };
+                // Makes room first, here and below: unread answers to pings may fill the buffer.
+                websocket.flush().await?;
                 websocket.send(message(&error)).await?;
                 Some(close_frame(CLOSE_CODE_ERROR.into(), what))
             }
@@ -99,10 +101,10 @@ pub(crate) async fn goodbye(mut websocket: WebSocket, end: End) {
                 Some(close_frame(CloseCode::Away, reason))
             }
         };
-        match close {
-            Some(close) => websocket.close(Some(close)).await?,
-            // The answer to the peer's own close frame may still be under way.
-            None => websocket.flush().await?,
+        // The answer to the peer's own close frame may still be under way.
+        websocket.flush().await?;
+        if let Some(close) = close {
+            websocket.close(Some(close)).await?;
         }
         let stream = websocket.get_mut();
         stream.shutdown().await?;

@@ -203,9 +203,10 @@ async fn a_client_that_stops_reading_is_closed_and_costs_no_more_than_its_buffer
 }
 
 #[tokio::test]
-async fn a_long_answer_that_nobody_takes_is_not_kept_for_ever() {
+async fn long_answers_that_nobody_takes_are_few_and_come_to_an_end() {
     let mut config = quick();
     config.limits.message_bytes = 1024 * 1024;
+    config.limits.handshake = Duration::from_millis(300);
     let server = Server::start_with(config).await;
     let bystander = Bystander::beside(&server).await;
     let mut holders = Vec::new();
@@ -218,19 +219,45 @@ async fn a_long_answer_that_nobody_takes_is_not_kept_for_ever() {
         client.lock(&set.join(" ")).await;
         holders.push(client);
     }
-    let mut deaf = TcpStream::connect(server.address).await.expect("connects");
     let head = b"GET /locks?namespace=n HTTP/1.1\r\nHost: x\r\n\r\n";
-    deaf.write_all(head).await.expect("sent");
-    let given_up = async {
-        while deaf.write_all(b"x").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    let mut deaf = Vec::new();
+    for _ in 0..8 {
+        let mut stream = TcpStream::connect(server.address).await.expect("connects");
+        stream.write_all(head).await.expect("sent");
+        deaf.push(stream);
+    }
+    let all = async {
+        let mut refused = 0;
+        let mut ended = 0;
+        while refused + ended < 8 {
+            // Answers the pings.
             for holder in &mut holders {
-                // Answers the pings.
                 let _ = futures_util::poll!(holder.0.next());
             }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let mut begun = [0; 12];
+            for stream in &mut deaf {
+                match stream.try_read(&mut begun) {
+                    Ok(12) if begun.ends_with(b"503") => refused += 1,
+                    // The others read nothing more, but notice the end.
+                    Ok(_) => {}
+                    Err(_) => {}
+                }
+            }
+            let mut open = Vec::new();
+            for mut stream in deaf.drain(..) {
+                if stream.write_all(b"x").await.is_ok() {
+                    open.push(stream);
+                } else {
+                    ended += 1;
+                }
+            }
+            deaf = open;
         }
+        refused
     };
-    timeout(PATIENCE, given_up).await.expect("it is closed");
+    let refused = timeout(PATIENCE, all).await.expect("they end");
+    assert!(refused > 0, "all were kept");
     for mut holder in holders {
         holder.release().await;
         holder.close().await;
@@ -260,6 +287,50 @@ async fn a_lock_can_be_taken_from_a_client_that_stops_reading() {
     next.close().await;
     drop(deaf);
     bystander.was_not_disturbed(&server).await;
+}
+
+/// One that reads nothing is broken even if it says something all the time: it would be granted a
+/// lock without knowing.
+#[tokio::test]
+async fn a_client_that_talks_and_does_not_listen_is_no_holder() {
+    let mut config = quick();
+    config.ping_timeout = Duration::from_millis(500);
+    let server = Server::start_with(config).await;
+    let mut talker = server.connect("namespace=n").await;
+    talker.lock("w:a").await;
+    let ping = Message::Ping(vec![0; 100].into());
+    let talks = async {
+        loop {
+            for _ in 0..100 {
+                if talker.0.feed(ping.clone()).await.is_err() {
+                    return;
+                }
+            }
+            if talker.0.flush().await.is_err() {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, talks).await.expect("it is closed");
+    server.until_empty().await;
+}
+
+#[tokio::test]
+async fn a_slow_message_is_a_sign_of_life() {
+    let mut config = quick();
+    config.ping_timeout = Duration::from_millis(600);
+    let server = Server::start_with(config).await;
+    let client = server.connect("namespace=n").await;
+    let mut stream = client.0.into_inner();
+    // Masked with zeros, in one frame, for longer than the ping timeout.
+    let text = br#"{"action":"lock","resources":[{"type":"w","path":["a"]}]}"#;
+    let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+    frame.extend(text);
+    for byte in frame {
+        stream.write_all(&[byte]).await.expect("taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.until_held("a").await;
 }
 
 #[tokio::test]

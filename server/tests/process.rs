@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Client, PATIENCE};
+use common::{Client, PATIENCE, until_shutting_down};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Read};
@@ -163,10 +163,7 @@ async fn a_signal_waits_for_locks_and_a_second_one_does_not() {
         let mut client = Client::connect(server.address, "namespace=n").await;
         client.lock("w:a").await;
         server.signal(Signal::TERM);
-        // It has noticed when it refuses connections.
-        while tokio::net::TcpStream::connect(server.address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
+        until_shutting_down(server.address).await;
         if second {
             server.signal(Signal::INT);
         } else {

@@ -2,8 +2,7 @@
 
 mod common;
 
-use common::{HOUR, Server};
-use tokio::net::TcpStream;
+use common::{HOUR, Server, until_shutting_down};
 
 #[tokio::test]
 async fn an_idle_server_stops_at_once() {
@@ -26,10 +25,13 @@ async fn a_server_that_shuts_down_lets_locks_be_finished() {
     waiter.enqueue("w:a").await;
     server.shut_down();
 
-    // The listener is gone, once the server has noticed.
-    while TcpStream::connect(server.address).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    // Once the server has noticed.
+    until_shutting_down(server.address).await;
+    let (status, answer) = server.try_upgrade("namespace=n", "").await;
+    assert!(
+        status == 503 && answer.contains("shutting down"),
+        "{answer}"
+    );
     idle.send_lock("w:b").await;
     assert!(idle.expect_error().await.contains("shutting down"));
     holder.release().await;
@@ -51,6 +53,21 @@ async fn an_abandoned_lock_is_waited_for() {
     server.shut_down();
     server.stopped().await;
     assert!(start.elapsed().as_millis() >= 200);
+}
+
+#[tokio::test]
+async fn what_keeps_a_server_from_ending_can_be_seen_and_released() {
+    let mut server = Server::start().await;
+    let mut holder = server.connect(&format!("namespace=n&{HOUR}")).await;
+    let held = holder.lock("w:a").await;
+    drop(holder);
+    server.shut_down();
+    until_shutting_down(server.address).await;
+    let listing = server.get_json("/locks?namespace=n").await;
+    assert_eq!(listing["requests"][0]["token"], held);
+    let path = format!("/locks/{held}?namespace=n");
+    assert_eq!(server.request("DELETE", &path, "").await.0, 200);
+    server.stopped().await;
 }
 
 #[tokio::test]
