@@ -13,7 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 /// How long each case is measured, and how long it runs before that.
 const MEASURED: Duration = Duration::from_secs(2);
@@ -77,7 +78,10 @@ impl Server {
         let stream = TcpStream::connect(self.address).await.expect("connects");
         stream.set_nodelay(true).expect("a socket");
         let url = format!("ws://{}/v1?namespace=app-{namespace}", self.address);
-        Client(client_async(url, stream).await.expect("upgraded").0)
+        // The default, 128 KiB for each, would measure the caches of the machine.
+        let config = WebSocketConfig::default().read_buffer_size(4 * 1024);
+        let connected = client_async_with_config(url, stream, Some(config)).await;
+        Client(connected.expect("upgraded").0)
     }
 
     /// Resident memory, in bytes.

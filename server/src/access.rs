@@ -28,7 +28,8 @@ impl Access {
     /// Refuses what a web page of another origin makes a browser send.
     ///
     /// A page may be the server's own by name only: of a name that leads to this machine since its
-    /// owner says so (DNS rebinding). So a server on loopback answers to the names of loopback only.
+    /// owner says so (DNS rebinding). So on loopback only pages of a name of loopback count as own.
+    /// What a browser sends without an Origin, to read a page, is not held back by this.
     pub(crate) fn check_origin<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         let Some(origin) = header(request.headers(), &ORIGIN) else {
             return Ok(());
