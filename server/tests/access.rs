@@ -184,7 +184,11 @@ fn certificate(folder: &Path) -> (Secrets, TlsConnector) {
 async fn with_a_certificate_it_speaks_https_and_wss() {
     let folder = tempfile::tempdir().expect("a folder");
     let (secrets, connector) = certificate(folder.path());
-    let server = Server::start_with(config(|config| config.secrets = secrets)).await;
+    let quick = config(|config| {
+        config.secrets = secrets;
+        config.limits.handshake = Duration::from_secs(1);
+    });
+    let server = Server::start_with(quick).await;
     let dial = || async {
         let stream = TcpStream::connect(server.address).await.expect("connects");
         let name = "localhost".try_into().expect("a name");
@@ -203,6 +207,12 @@ async fn with_a_certificate_it_speaks_https_and_wss() {
     let mut client = Client(websocket);
     client.lock("w:a").await;
     client.release().await;
+
+    // Who does not shake hands is not waited for.
+    let mut silent = TcpStream::connect(server.address).await.expect("connects");
+    let mut rest = Vec::new();
+    let closed = timeout(PATIENCE, silent.read_to_end(&mut rest)).await;
+    let _ = closed.expect("closed");
 
     // Who does not speak TLS gets no answer, and disturbs nobody.
     let mut plain = TcpStream::connect(server.address).await.expect("connects");

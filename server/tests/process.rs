@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
 fn command(args: &[&str]) -> Command {
@@ -332,4 +333,38 @@ async fn at_sighup_tokens_are_read_again_and_nothing_else_happens() {
     other.enqueue("w:a").await;
     client.release().await;
     other.expect("lock", "acquired").await;
+}
+
+#[tokio::test]
+async fn a_release_by_force_is_logged_even_if_nobody_waits_for_its_answer() {
+    let server = on_loopback(&[]);
+    let address = server.address;
+    let mut holder = Client::connect(address, "namespace=n").await;
+    let mut waiter = Client::connect(address, "namespace=n").await;
+    let held = holder.lock("w:a").await;
+    waiter.enqueue("w:a").await;
+    let head = format!("DELETE /locks/{held}?namespace=n HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let ask_and_go = async {
+        loop {
+            let mut stream = tokio::net::TcpStream::connect(address)
+                .await
+                .expect("connects");
+            stream.write_all(head.as_bytes()).await.expect("sent");
+            drop(stream);
+            // It may have gone before it was heard.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        id = waiter.expect("lock", "acquired") => assert_ne!(id, held),
+        () = ask_and_go => {}
+    }
+    waiter.release().await;
+    server.signal(Signal::TERM);
+    let ended = tokio::task::spawn_blocking(|| server.end()).await;
+    let (_, log) = ended.expect("no panic");
+    assert!(
+        log.contains("lock released by force") && log.contains(&held),
+        "{log}"
+    );
 }

@@ -162,6 +162,30 @@ async fn an_error_comes_at_once_and_what_was_held_is_abandoned() {
     );
 }
 
+/// The answers to its pings fill what the server keeps for it; there is room for the error all the same.
+#[tokio::test]
+async fn an_error_is_told_to_who_reads_late() {
+    let server = Server::start().await;
+    let mut client = server.connect("namespace=n").await;
+    for _ in 0..20_000 {
+        let ping = Message::Ping(vec![7; 60].into());
+        client.0.feed(ping).await.expect("taken");
+    }
+    client.send("nonsense").await;
+    let error = loop {
+        match client.next().await {
+            Message::Pong(_) => {}
+            Message::Text(text) => break text,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(error.contains("not JSON"), "{error}");
+    assert_eq!(
+        u16::from(client.expect_close().await.expect("a reason").code),
+        3000
+    );
+}
+
 #[tokio::test]
 async fn a_message_over_the_limit_is_an_error() {
     let server = Server::start().await;
