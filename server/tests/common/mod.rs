@@ -253,11 +253,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         next.expect("open").expect("no error")
     }
 
-    /// The next message that is no ping.
+    /// The next message that is no ping and no answer to one.
     pub(crate) async fn next_word(&mut self) -> Message {
         loop {
             match self.next().await {
-                Message::Ping(_) => {}
+                Message::Ping(_) | Message::Pong(_) => {}
                 word => return word,
             }
         }
