@@ -93,3 +93,8 @@ pub use notation::ParsePathError;
 pub use path::Path;
 pub use resource::{Mode, Resource};
 pub use stats::{RequestInfo, RequestState, Stats};
+
+/// The examples of the README are tests, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
