@@ -146,7 +146,7 @@ impl Lost {
         &self.reason
     }
 
-    /// The moment before which nobody else gets the lock, as [`Guard::lost`] explains it.
+    /// The moment before which nobody else gets the lock, as [`Guard::lost`](crate::Guard::lost) explains it.
     ///
     /// It is the abandon timeout after we last *sent* something that the server has answered, so
     /// that it holds however slow the network is.
