@@ -24,6 +24,10 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 /// silently would mean to wait for ourselves.
 ///
 /// When the last clone is dropped idle connections are closed. Guards go on.
+///
+/// A connection lives on the tokio runtime on which it was opened, by whichever call needed a new one.
+/// When that runtime ends the connection does, too, and the lock on it is lost: [`Guard::lost`] says so,
+/// on whatever runtime it is awaited.
 #[derive(Clone)]
 pub struct Client {
     pool: Arc<Pool>,

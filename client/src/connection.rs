@@ -274,6 +274,15 @@ impl Driver {
     }
 }
 
+/// Its runtime may be shut down under it: then nobody else would tell.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.tell(Error::Closed(
+            "the runtime of the connection has ended".to_owned(),
+        ));
+    }
+}
+
 fn broken(error: WebSocketError) -> Error {
     match error {
         WebSocketError::ConnectionClosed | WebSocketError::AlreadyClosed => {
