@@ -50,6 +50,7 @@ pub(crate) async fn connect(pool: &Arc<Pool>) -> Result<Handle, Error> {
         pulse: Arc::clone(&pulse),
         pings: Pings::new(&pool.options),
         state: State::Ready,
+        confirming: vec![],
     };
     tokio::spawn(driver.run());
     Ok(Handle { commands, pulse })
@@ -83,6 +84,8 @@ struct Driver {
     pulse: Arc<Pulse>,
     pings: Pings,
     state: State,
+    /// Who waits for an answer to a ping that was sent at this moment or later.
+    confirming: Vec<(Instant, oneshot::Sender<()>)>,
 }
 
 impl Driver {
@@ -125,6 +128,12 @@ impl Driver {
                 self.state = State::Locked { stage, sent };
                 self.send(frame).await
             }
+            Command::Confirm { done } => {
+                self.confirming.retain(|(_, done)| !done.is_closed());
+                self.confirming.push((Instant::now(), done));
+                let payload = self.pings.extra();
+                self.send(Message::Ping(payload.to_vec().into())).await
+            }
             Command::Release { handle, done } => {
                 self.state = State::Releasing { handle, done };
                 self.send(Message::text(Request::Release.encode())).await
@@ -166,6 +175,11 @@ impl Driver {
             Message::Pong(payload) => {
                 if let Some(sent) = self.pings.answered(&payload) {
                     self.pulse.alive_at(sent);
+                    let answered = |asked: &Instant| *asked <= sent;
+                    for (_, done) in self.confirming.extract_if(.., |(asked, _)| answered(asked)) {
+                        // That nobody waits for the answer is all right.
+                        let _ = done.send(());
+                    }
                 }
                 Ok(())
             }
@@ -249,6 +263,8 @@ impl Driver {
                 let _ = done.map(|done| done.send(Err(error.clone())));
             }
         }
+        // After the stage, where they look why.
+        self.confirming.clear();
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             match command {
@@ -258,6 +274,8 @@ impl Driver {
                 Command::Release { done, .. } => {
                     let _ = done.map(|done| done.send(Err(error.clone())));
                 }
+                // Dropping it is the answer.
+                Command::Confirm { .. } => {}
             }
         }
     }

@@ -272,3 +272,52 @@ async fn dropping_the_client_closes_its_connections() {
         Some(Ok(Message::Close(_)))
     ));
 }
+
+/// Asks for a lock of which nobody has heard for longer than its abandon timeout when it is granted.
+async fn granted_late(fake: &Fake) -> (Client, locktopus_client::Pending, common::Peer) {
+    let mut options = Options::new(&fake.url()).expect("a URL");
+    options.abandon_timeout = Duration::from_millis(50);
+    let (client, mut peer) = fake.connected(options).await;
+    let serving = async {
+        peer.hear().await.expect("a request");
+        peer.say_state("1", "lock", "enqueued").await;
+    };
+    let (pending, ()) = soon(async { tokio::join!(client.enqueue(a()), serving) }).await;
+    // The time itself is what matters here.
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    peer.say_state("1", "lock", "acquired").await;
+    (client, pending.expect("in line"), peer)
+}
+
+#[tokio::test]
+async fn a_grant_that_is_read_after_its_deadline_is_confirmed_first() {
+    let fake = Fake::listen().await;
+    let (_client, pending, mut peer) = granted_late(&fake).await;
+    let serving = async {
+        // The ping, which is answered when the next message is awaited.
+        let next = soon(peer.0.next()).await.expect("a message");
+        assert!(next.expect("a message").is_ping());
+        let _ = soon(futures_util::SinkExt::flush(&mut peer.0)).await;
+    };
+    let (guard, ()) = soon(async { tokio::join!(pending.acquired(), serving) }).await;
+    assert!(guard.expect("granted").abandon_timeout() > Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_grant_that_is_read_after_its_deadline_and_the_end_is_none() {
+    let fake = Fake::listen().await;
+    let (_client, pending, peer) = granted_late(&fake).await;
+    drop(peer);
+    let error = soon(pending.acquired()).await.expect_err("it is over");
+    assert!(matches!(error, Error::Closed(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_lock_is_confirmed_as_long_as_the_server_answers() {
+    let server = common::Server::start().await;
+    let client = server.client().await;
+    let guard = soon(client.lock(a())).await.expect("granted");
+    let asked = Instant::now();
+    soon(guard.confirm()).await.expect("it is there");
+    assert!(guard.deadline() >= asked + guard.abandon_timeout());
+}
