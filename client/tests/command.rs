@@ -211,7 +211,7 @@ fn the_command_ends_when_locktopus_is_killed() {
 fn a_lost_server_ends_the_command_and_what_it_started() {
     let mut server = Server::start();
     let script = "trap 'exit 3' TERM; sh -c 'echo $$; exec sleep 600' & echo $$; wait";
-    let mut run = server.spawn(&["run", "-w", "a", "--", "sh", "-c", script]);
+    let mut run = server.spawn_away(&["run", "-w", "a", "--", "sh", "-c", script]);
     let pids = [run.line(), run.line()].map(|pid| pid.parse().expect("a number"));
     server.process.0.kill().expect("running");
     assert_eq!(run.status().code(), Some(3));

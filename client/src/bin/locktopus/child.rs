@@ -1,8 +1,9 @@
 //! The command that runs under the lock, and the signals that concern it.
 
-use rustix::process::{Pid, Signal, getpgrp, getppid, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, getpgrp, getpid, getppid, kill_process, kill_process_group};
 use rustix::termios::tcgetpgrp;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::ExitStatus;
@@ -20,25 +21,38 @@ const PASSED_ON: [Signal; 6] = [
     Signal::USR2,
 ];
 
+/// The signals of job control. They come to us only where they do not come to the command: see
+/// `own_group` in [`Running`].
+const JOB_CONTROL: [Signal; 2] = [Signal::TSTP, Signal::CONT];
+
 /// The signals that came to us.
-pub(crate) struct Signals(mpsc::UnboundedReceiver<Signal>);
+pub(crate) struct Signals {
+    sender: mpsc::UnboundedSender<Signal>,
+    receiver: mpsc::UnboundedReceiver<Signal>,
+}
 
 impl Signals {
     /// From now on they come here, and do not end us.
     pub(crate) fn new() -> io::Result<Signals> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        for passed in PASSED_ON {
-            let mut stream = signal(SignalKind::from_raw(passed.as_raw()))?;
-            let sender = sender.clone();
+        let signals = Signals { sender, receiver };
+        signals.listen(&PASSED_ON)?;
+        Ok(signals)
+    }
+
+    fn listen(&self, signals: &[Signal]) -> io::Result<()> {
+        for &listened in signals {
+            let mut stream = signal(SignalKind::from_raw(listened.as_raw()))?;
+            let sender = self.sender.clone();
             tokio::spawn(async move {
-                while stream.recv().await.is_some() && sender.send(passed).is_ok() {}
+                while stream.recv().await.is_some() && sender.send(listened).is_ok() {}
             });
         }
-        Ok(Signals(receiver))
+        Ok(())
     }
 
     pub(crate) async fn next(&mut self) -> Signal {
-        match self.0.recv().await {
+        match self.receiver.recv().await {
             Some(signal) => signal,
             None => std::future::pending().await,
         }
@@ -55,7 +69,8 @@ pub(crate) struct Running {
     child: Child,
     pid: Option<Pid>,
     /// Away from a terminal it has a process group of its own, so that all that it starts can be
-    /// stopped. On a terminal it stays in ours: the shell's job control knows no other.
+    /// stopped. On a terminal it stays in ours: the shell's job control knows no other, and who reads
+    /// the terminal from another is stopped.
     own_group: bool,
 }
 
@@ -63,6 +78,7 @@ impl Running {
     pub(crate) fn start(
         command: &[OsString],
         environment: &[(&str, String)],
+        signals: &Signals,
     ) -> Result<Running, (u8, String)> {
         let Some((program, arguments)) = command.split_first() else {
             return Err((crate::USAGE, "no command".to_owned()));
@@ -73,6 +89,11 @@ impl Running {
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         if own_group {
             command.process_group(0);
+            // From before it is there: it must not go on for one moment while we are stopped. Who
+            // stops the processes of our group one by one would not stop it.
+            signals
+                .listen(&JOB_CONTROL)
+                .map_err(|error| (126, format!("cannot listen for signals: {error}")))?;
         }
         let child = command
             .spawn()
@@ -96,6 +117,14 @@ impl Running {
         let from_terminal = matches!(signal, Signal::INT | Signal::QUIT);
         if !(from_terminal && !self.own_group && in_foreground()) {
             self.send(signal);
+        }
+    }
+
+    /// Wakes what has a group of its own, for a signal that is to end it.
+    pub(crate) fn wake_for(&self, signal: Signal) {
+        let ends = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
+        if self.own_group && ends.contains(&signal) {
+            self.send_to_all(Signal::CONT);
         }
     }
 
@@ -185,12 +214,23 @@ pub(crate) fn status_of(end: ExitStatus) -> u8 {
     }
 }
 
+/// Stops us, as SIGTSTP does where nobody listens for it. This may return before we are stopped, so what is
+/// to be done afterwards waits for SIGCONT.
+pub(crate) fn stop_ourselves() {
+    // We may always send a signal to ourselves.
+    let _ = kill_process(getpid(), Signal::STOP);
+}
+
+/// Whether a terminal controls us: we are the job in its foreground, or one of the standard streams is
+/// that terminal. A pipeline has its own streams and is in the foreground all the same.
 fn on_terminal() -> bool {
-    tcgetpgrp(io::stdin()).is_ok() || tcgetpgrp(io::stderr()).is_ok()
+    in_foreground()
+        || tcgetpgrp(io::stdin()).is_ok()
+        || tcgetpgrp(io::stdout()).is_ok()
+        || tcgetpgrp(io::stderr()).is_ok()
 }
 
 fn in_foreground() -> bool {
-    let ours = getpgrp();
-    tcgetpgrp(io::stdin()).is_ok_and(|group| group == ours)
-        || tcgetpgrp(io::stderr()).is_ok_and(|group| group == ours)
+    let terminal = File::open("/dev/tty");
+    terminal.is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
 }

@@ -8,6 +8,7 @@ mod locks;
 mod mode;
 mod paths;
 mod run;
+mod watch;
 
 use argh::ArgsInfo as _;
 use argh_complete::Generator as _;

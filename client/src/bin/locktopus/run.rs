@@ -7,18 +7,19 @@
 //! ```
 
 use crate::args;
-use crate::child::{Running, Signals, status_of, status_of_signal};
+use crate::child::{Running, Signals, status_of_signal};
 use crate::http;
 use crate::locks::{span, whose};
 use crate::paths::show_set;
+use crate::watch::Watch;
 use crate::{USAGE, complain};
 use indicatif::{ProgressBar, ProgressStyle};
-use locktopus_client::{Client, Error, Guard, Lost, Options, Pending, Resource};
+use locktopus_client::{Client, Error, Guard, Options, Pending, Resource};
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::{Duration, Instant};
-use tokio::time::{sleep, sleep_until, timeout};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
 
 /// Exit status where the server cannot be reached or refuses: `EX_UNAVAILABLE` of sysexits.h.
 const UNAVAILABLE: u8 = 69;
@@ -272,8 +273,11 @@ impl Plan {
             ("LOCKTOPUS_TOKEN", guard.id().to_owned()),
             ("LOCKTOPUS_RESOURCES", resources),
         ];
-        let (status, lost) = match Running::start(command, &environment) {
-            Ok(running) => self.watch(running, &guard, signals).await,
+        let (status, lost) = match Running::start(command, &environment, signals) {
+            Ok(running) => {
+                let watch = Watch::new(running, &guard, self.grace);
+                watch.outcome(signals).await
+            }
             Err((status, what)) => {
                 complain(&what);
                 (status, false)
@@ -288,69 +292,6 @@ impl Plan {
             Err(_) => complain("the lock was not released: the server does not confirm it"),
         }
         status
-    }
-
-    /// Waits for the end of the command; its status, and whether the lock was lost before.
-    async fn watch(
-        &self,
-        mut running: Running,
-        guard: &Guard,
-        signals: &mut Signals,
-    ) -> (u8, bool) {
-        let mut lost = std::pin::pin!(guard.lost());
-        let mut kill_at: Option<Instant> = None;
-        let mut killed = false;
-        let ended = loop {
-            let kill = async {
-                match kill_at {
-                    Some(at) => sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                ended = running.ended() => break ended,
-                signal = signals.next() => running.pass_on(signal),
-                lost = &mut lost, if kill_at.is_none() => {
-                    kill_at = Some(self.last_moment(&lost));
-                    complain(&format!("the lock is lost: {}; the command gets SIGTERM", lost.reason()));
-                    running.send_to_all(Signal::TERM);
-                    // Who is stopped hears nothing.
-                    running.send_to_all(Signal::CONT);
-                }
-                () = kill, if !killed => {
-                    complain("the command still runs without its lock, and gets SIGKILL");
-                    running.send_to_all(Signal::KILL);
-                    killed = true;
-                }
-            }
-        };
-        if kill_at.is_some() {
-            // Whatever it has started has no lock either.
-            running.send_to_all(Signal::KILL);
-        }
-        let status = ended.map_or_else(
-            |error| {
-                complain(&format!("cannot wait for the command: {error}"));
-                u8::MAX
-            },
-            status_of,
-        );
-        (status, kill_at.is_some())
-    }
-
-    /// When the command must be gone: after the grace, and well before the deadline.
-    fn last_moment(&self, lost: &Lost) -> Instant {
-        let margin = self.options.abandon_timeout / 24;
-        let now = Instant::now();
-        match lost.reason() {
-            // The server has taken the lock, and there is no deadline that could be kept: whoever
-            // did that has decided so. The command may still clean up.
-            Error::Refused(_) => now + self.grace,
-            _ => {
-                let latest = lost.deadline().checked_sub(margin).unwrap_or(now);
-                (now + self.grace).min(latest).max(now)
-            }
-        }
     }
 }
 

@@ -1,0 +1,84 @@
+//! The command as a job: what is stopped and continued, and what a group of processes hears.
+#![cfg(target_os = "linux")]
+
+mod common;
+#[path = "common/process.rs"]
+mod process;
+
+use process::{Process, Server, until_stopped};
+use rustix::process::{Pid, Signal};
+use std::thread;
+use std::time::Duration;
+
+/// The process id that the command prints.
+fn pid(run: &mut Process) -> Pid {
+    Pid::from_raw(run.line().parse().expect("a number")).expect("a process")
+}
+
+/// One that says when it is continued. It starts nothing meanwhile: a process that is stopped between its
+/// birth and its program keeps a shell from being stopped itself.
+const TELLS: &str = "trap 'echo continued' CONT; sleep 600 & echo $$; while :; do wait; done";
+
+#[test]
+fn a_stopped_locktopus_stops_its_command() {
+    let server = Server::start();
+    let mut run = server.spawn_away(&["run", "-w", "a", "--", "sh", "-c", TELLS]);
+    let command = pid(&mut run);
+    for _ in 0..2 {
+        run.signal(Signal::TSTP);
+        until_stopped(command, true);
+        until_stopped(run.pid(), true);
+        run.signal(Signal::CONT);
+        assert_eq!(run.line(), "continued");
+    }
+    run.signal(Signal::TERM);
+    assert_eq!(run.status().code(), Some(143));
+}
+
+#[test]
+fn a_command_whose_lock_may_be_anothers_is_not_continued() {
+    let mut server = Server::start();
+    let args = ["run", "-w", "a", "--abandon-timeout", "300ms"];
+    let mut run = server.spawn_away(&[&args[..], &["--", "sh", "-c", TELLS]].concat());
+    let command = pid(&mut run);
+    run.signal(Signal::TSTP);
+    until_stopped(command, true);
+    until_stopped(run.pid(), true);
+    server.process.0.kill().expect("running");
+    server.process.status();
+    // The time itself is what matters here.
+    thread::sleep(Duration::from_millis(350));
+    run.signal(Signal::CONT);
+    assert_eq!(run.line(), "");
+    assert_eq!(run.status().code(), Some(137));
+    assert!(run.errors().contains("may be another's"));
+}
+
+#[test]
+fn a_command_whose_lock_is_confirmed_is_continued() {
+    let server = Server::start();
+    let args = ["run", "-w", "a", "--abandon-timeout", "300ms"];
+    let mut run = server.spawn_away(&[&args[..], &["--", "sh", "-c", TELLS]].concat());
+    let command = pid(&mut run);
+    run.signal(Signal::TSTP);
+    until_stopped(command, true);
+    until_stopped(run.pid(), true);
+    // The time itself is what matters here.
+    thread::sleep(Duration::from_millis(350));
+    run.signal(Signal::CONT);
+    assert_eq!(run.line(), "continued");
+    run.signal(Signal::TERM);
+    assert_eq!(run.status().code(), Some(143));
+}
+
+/// As one is that reads the terminal from a group in the background.
+#[test]
+fn a_stopped_command_hears_of_its_end() {
+    let server = Server::start();
+    let script = "echo $$; kill -STOP $$; echo continued; exec sleep 600";
+    let mut run = server.spawn_away(&["run", "-w", "a", "--", "sh", "-c", script]);
+    let command = pid(&mut run);
+    until_stopped(command, true);
+    run.signal(Signal::TERM);
+    assert_eq!(run.status().code(), Some(143));
+}
