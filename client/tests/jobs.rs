@@ -7,6 +7,7 @@ mod process;
 
 use process::{Process, Server, until_stopped};
 use rustix::process::{Pid, Signal};
+use std::io::{BufRead as _, BufReader};
 use std::thread;
 use std::time::Duration;
 
@@ -81,4 +82,29 @@ fn a_stopped_command_hears_of_its_end() {
     until_stopped(command, true);
     run.signal(Signal::TERM);
     assert_eq!(run.status().code(), Some(143));
+}
+
+#[test]
+fn a_grant_that_is_read_too_late_does_not_start_the_command() {
+    let mut server = Server::start();
+    let mut holder = server.holder();
+    let args = ["run", "-w", "a", "--abandon-timeout", "300ms"];
+    let mut run = server.spawn_away(&[&args[..], &["--", "echo", "ran"]].concat());
+    let mut line = String::new();
+    let stderr = run.0.stderr.as_mut().expect("piped");
+    BufReader::with_capacity(1, stderr)
+        .read_line(&mut line)
+        .expect("text");
+    assert!(line.contains("waiting for w a"), "{line}");
+    run.signal(Signal::STOP);
+    until_stopped(run.pid(), true);
+    holder.signal(Signal::TERM);
+    holder.status();
+    server.process.0.kill().expect("running");
+    server.process.status();
+    // The time itself is what matters here.
+    thread::sleep(Duration::from_millis(350));
+    run.signal(Signal::CONT);
+    assert_eq!(run.status().code(), Some(69));
+    assert_eq!(run.line(), "");
 }

@@ -18,7 +18,7 @@ use locktopus_client::{Client, Error, Guard, Options, Pending, Resource};
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 /// Exit status where the server cannot be reached or refuses: `EX_UNAVAILABLE` of sysexits.h.
@@ -273,6 +273,11 @@ impl Plan {
             ("LOCKTOPUS_TOKEN", guard.id().to_owned()),
             ("LOCKTOPUS_RESOURCES", resources),
         ];
+        // We may have been stopped between the grant and now.
+        if guard.deadline() <= Instant::now() {
+            complain("the lock was granted, but too long ago to be surely ours still; not run");
+            return UNAVAILABLE;
+        }
         let (status, lost) = match Running::start(command, &environment, signals) {
             Ok(running) => {
                 let watch = Watch::new(running, &guard, self.grace);
