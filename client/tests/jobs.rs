@@ -108,3 +108,18 @@ fn a_grant_that_is_read_too_late_does_not_start_the_command() {
     assert_eq!(run.status().code(), Some(69));
     assert_eq!(run.line(), "");
 }
+
+#[test]
+fn what_a_lost_command_has_started_has_its_grace_too() {
+    let mut server = Server::start();
+    // It outlives the command, which ends at once, by what takes a while.
+    let child =
+        "trap 'sleep 0.3; echo cleaned; exit' TERM; echo ready; while :; do sleep 0.01; done";
+    let script = format!("trap 'exit 3' TERM; sh -c \"{child}\" & wait");
+    let mut run = server.spawn_away(&["run", "-w", "a", "--", "sh", "-c", &script]);
+    assert_eq!(run.line(), "ready");
+    server.process.0.kill().expect("running");
+    assert_eq!(run.line(), "cleaned");
+    assert_eq!(run.status().code(), Some(3));
+    assert!(!run.errors().contains("SIGKILL"));
+}

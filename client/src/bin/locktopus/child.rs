@@ -1,6 +1,10 @@
 //! The command that runs under the lock, and the signals that concern it.
 
-use rustix::process::{Pid, Signal, getpgrp, getpid, getppid, kill_process, kill_process_group};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, getpgrp, getpid, getppid, kill_process, kill_process_group,
+    test_kill_process_group,
+};
 use rustix::termios::tcgetpgrp;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -135,6 +139,15 @@ impl Running {
             // It may have ended in this moment.
             let _ = kill_process(pid, signal);
         }
+    }
+
+    /// Whether anybody is left of the command and of what it has started, as far as they are known.
+    pub(crate) fn group_lives(&self) -> bool {
+        self.own_group
+            && self.pid.is_some_and(|pid| {
+                // Who may not be sent a signal is there.
+                test_kill_process_group(pid) != Err(Errno::SRCH)
+            })
     }
 
     /// Sends a signal to the command and to all that it has started, as far as they are known.

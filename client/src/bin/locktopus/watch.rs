@@ -17,7 +17,10 @@ use crate::complain;
 use locktopus_client::{Error, Guard, Lost};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
-use tokio::time::sleep_until;
+use tokio::time::{interval, sleep_until};
+
+/// How often it is looked whether anybody is left of a lost command.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(crate) struct Watch<'a> {
     pub(crate) running: Running,
@@ -71,8 +74,7 @@ impl<'a> Watch<'a> {
             }
         };
         if self.kill_at.is_some() {
-            // Whatever it has started has no lock either.
-            self.running.send_to_all(Signal::KILL);
+            self.outlast(signals).await;
         }
         let status = ended.map_or_else(
             |error| {
@@ -82,6 +84,19 @@ impl<'a> Watch<'a> {
             status_of,
         );
         (status, self.kill_at.is_some())
+    }
+
+    /// What the command has started has no lock either, and has the same grace.
+    async fn outlast(&mut self, signals: &mut Signals) {
+        // The end of processes that are not our children is told to nobody.
+        let mut looks = interval(LOOK_INTERVAL);
+        while !self.killed && self.running.group_lives() {
+            tokio::select! {
+                _ = looks.tick() => {}
+                signal = signals.next() => self.hear(signal),
+                () = until(self.kill_at) => self.kill(),
+            }
+        }
     }
 
     fn hear(&mut self, signal: Signal) {
@@ -145,7 +160,9 @@ impl<'a> Watch<'a> {
 
     fn kill(&mut self) {
         if !self.killed {
-            complain("the command still runs without its lock, and gets SIGKILL");
+            complain(
+                "the command, or what it started, still runs without its lock, and gets SIGKILL",
+            );
             self.end_at_once();
         }
     }
