@@ -142,7 +142,7 @@ fn signals_are_passed_on() {
         (Signal::USR2, "USR2"),
     ] {
         let script = format!(
-            "trap 'echo got {name}; exit 42' {name}; echo ready; while :; do sleep 0.01; done"
+            "exec 2>/dev/null; trap 'echo got {name}; exit 42' {name}; echo ready; while :; do sleep 0.01; done"
         );
         let mut run = server.spawn(&["run", "-w", "a", "--", "sh", "-c", &script]);
         assert_eq!(run.line(), "ready");

@@ -123,3 +123,18 @@ fn what_a_lost_command_has_started_has_its_grace_too() {
     assert_eq!(run.status().code(), Some(3));
     assert!(!run.errors().contains("SIGKILL"));
 }
+
+#[test]
+fn what_the_command_has_started_hears_what_is_to_end_it() {
+    let server = Server::start();
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
+        let child =
+            "trap 'echo ended; exit' INT TERM HUP QUIT; echo ready; while :; do sleep 0.01; done";
+        let script = format!("sh -c \"{child}\"; wait");
+        let mut run = server.spawn_away(&["run", "-w", "a", "--", "sh", "-c", &script]);
+        assert_eq!(run.line(), "ready");
+        run.signal(signal);
+        assert_eq!(run.line(), "ended");
+        run.status();
+    }
+}

@@ -117,6 +117,11 @@ impl Running {
 
     /// Passes on a signal that came to us.
     pub(crate) fn pass_on(&self, signal: Signal) {
+        if self.own_group && ends(signal) {
+            // As from a terminal: what the command has started would go on without its lock.
+            self.send_to_all(signal);
+            return;
+        }
         // The terminal sends these two to the whole foreground group, and so to the command itself.
         let from_terminal = matches!(signal, Signal::INT | Signal::QUIT);
         if !(from_terminal && !self.own_group && in_foreground()) {
@@ -126,8 +131,7 @@ impl Running {
 
     /// Wakes what has a group of its own, for a signal that is to end it.
     pub(crate) fn wake_for(&self, signal: Signal) {
-        let ends = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
-        if self.own_group && ends.contains(&signal) {
+        if self.own_group && ends(signal) {
             self.send_to_all(Signal::CONT);
         }
     }
@@ -216,6 +220,12 @@ pub(crate) fn become_command(mut arguments: impl Iterator<Item = OsString>) -> u
     let (status, what) = cannot_run(&program, &error);
     crate::complain(&what);
     status
+}
+
+/// Whether a signal is to end who gets it. The others are for the command alone: what it has started may not
+/// know them, and would end.
+fn ends(signal: Signal) -> bool {
+    [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].contains(&signal)
 }
 
 /// What a shell would call the end of a command.
