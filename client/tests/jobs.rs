@@ -8,6 +8,7 @@ mod process;
 use process::{Process, Server, until_stopped};
 use rustix::process::{Pid, Signal};
 use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
@@ -137,4 +138,23 @@ fn what_the_command_has_started_hears_what_is_to_end_it() {
         assert_eq!(run.line(), "ended");
         run.status();
     }
+}
+
+#[test]
+fn what_is_ignored_stays_ignored() {
+    let server = Server::start();
+    // As `nohup` does; and both are lost if only one of them ignores it.
+    let inner = "echo $$; kill -HUP $$; echo alive; read line; echo end";
+    let outer = format!("trap '' HUP; exec \"$0\" run -w a -- sh -c '{inner}'");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &outer, env!("CARGO_BIN_EXE_locktopus")]);
+    command.env("LOCKTOPUS_URL", &server.url);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut run = Process(command.stderr(Stdio::piped()).spawn().expect("starts"));
+    pid(&mut run);
+    assert_eq!(run.line(), "alive");
+    run.signal(Signal::HUP);
+    drop(run.0.stdin.take());
+    assert_eq!(run.line(), "end");
+    assert_eq!(run.status().code(), Some(0));
 }

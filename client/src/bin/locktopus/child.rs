@@ -1,5 +1,6 @@
-//! The command that runs under the lock, and the signals that concern it.
+//! The command that runs under the lock, and the group of its processes.
 
+use crate::signals::Signals;
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, getpgrp, getpid, getppid, kill_process, kill_process_group,
@@ -12,56 +13,6 @@ use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::ExitStatus;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
-
-/// The signals that are passed on.
-const PASSED_ON: [Signal; 6] = [
-    Signal::INT,
-    Signal::TERM,
-    Signal::HUP,
-    Signal::QUIT,
-    Signal::USR1,
-    Signal::USR2,
-];
-
-/// The signals of job control. They come to us only where they do not come to the command: see
-/// `own_group` in [`Running`].
-const JOB_CONTROL: [Signal; 2] = [Signal::TSTP, Signal::CONT];
-
-/// The signals that came to us.
-pub(crate) struct Signals {
-    sender: mpsc::UnboundedSender<Signal>,
-    receiver: mpsc::UnboundedReceiver<Signal>,
-}
-
-impl Signals {
-    /// From now on they come here, and do not end us.
-    pub(crate) fn new() -> io::Result<Signals> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let signals = Signals { sender, receiver };
-        signals.listen(&PASSED_ON)?;
-        Ok(signals)
-    }
-
-    fn listen(&self, signals: &[Signal]) -> io::Result<()> {
-        for &listened in signals {
-            let mut stream = signal(SignalKind::from_raw(listened.as_raw()))?;
-            let sender = self.sender.clone();
-            tokio::spawn(async move {
-                while stream.recv().await.is_some() && sender.send(listened).is_ok() {}
-            });
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn next(&mut self) -> Signal {
-        match self.receiver.recv().await {
-            Some(signal) => signal,
-            None => std::future::pending().await,
-        }
-    }
-}
 
 /// The status of a shell for a command that a signal ended.
 pub(crate) fn status_of_signal(signal: i32) -> u8 {
@@ -96,7 +47,7 @@ impl Running {
             // From before it is there: it must not go on for one moment while we are stopped. Who
             // stops the processes of our group one by one would not stop it.
             signals
-                .listen(&JOB_CONTROL)
+                .take_job_control()
                 .map_err(|error| (126, format!("cannot listen for signals: {error}")))?;
         }
         let child = command

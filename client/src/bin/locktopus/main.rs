@@ -8,6 +8,7 @@ mod locks;
 mod mode;
 mod paths;
 mod run;
+mod signals;
 mod watch;
 
 use argh::ArgsInfo as _;

@@ -7,10 +7,11 @@
 //! ```
 
 use crate::args;
-use crate::child::{Running, Signals, status_of_signal};
+use crate::child::{Running, status_of_signal};
 use crate::http;
 use crate::locks::{span, whose};
 use crate::paths::show_set;
+use crate::signals::Signals;
 use crate::watch::Watch;
 use crate::{USAGE, complain};
 use indicatif::{ProgressBar, ProgressStyle};

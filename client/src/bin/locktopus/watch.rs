@@ -12,8 +12,9 @@
 //! W2. A command that was stopped with us is not continued before it is known that the lock is still
 //!     ours, or there is time left to end it.
 
-use crate::child::{Running, Signals, status_of, stop_ourselves};
+use crate::child::{Running, status_of, stop_ourselves};
 use crate::complain;
+use crate::signals::Signals;
 use locktopus_client::{Error, Guard, Lost};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
