@@ -172,6 +172,10 @@ impl Client {
                 Some(handle) => (handle, false),
                 None => (connect(&self.pool).await?, true),
             };
+            // It may have been closed while we connected.
+            if self.pool.is_closed() {
+                return Err(Error::Closed("the client is closed".to_owned()));
+            }
             let mut lease = Lease::new(handle, frame.clone());
             let answered = |stage: &Stage| !matches!(stage, Stage::Asked);
             match lease.reaches(answered).await {

@@ -321,3 +321,29 @@ async fn a_lock_is_confirmed_as_long_as_the_server_answers() {
     soon(guard.confirm()).await.expect("it is there");
     assert!(guard.deadline() >= asked + guard.abandon_timeout());
 }
+
+#[tokio::test]
+async fn nothing_is_locked_after_close_returns() {
+    let fake = Fake::listen().await;
+    let options = Options::new(&fake.url()).expect("a URL");
+    let (client, mut peer) = fake.connected(options).await;
+    let (first, ()) = soon(async { tokio::join!(client.lock(a()), peer.grant("1")) }).await;
+    let second = tokio::spawn({
+        let client = client.clone();
+        async move { client.lock(a()).await }
+    });
+    // It is not upgraded yet, so it is not open and `close` does not wait for it.
+    let stream = fake.accept_stream().await;
+    drop(first.expect("granted"));
+    let serving = async {
+        assert!(peer.hear().await.expect("a release").contains("release"));
+        peer.say_state("1", "release", "ready").await;
+        while peer.hear().await.is_some() {}
+    };
+    soon(async { tokio::join!(client.close(), serving) }).await;
+    let accepting = tokio_tungstenite::accept_async(stream);
+    let mut peer = common::Peer(soon(accepting).await.expect("an upgrade"));
+    assert_eq!(peer.hear().await, None);
+    let error = soon(second).await.expect("no panic").expect_err("closed");
+    assert!(matches!(error, Error::Closed(_)), "{error}");
+}
