@@ -158,3 +158,16 @@ fn what_is_ignored_stays_ignored() {
     assert_eq!(run.line(), "end");
     assert_eq!(run.status().code(), Some(0));
 }
+
+#[test]
+fn the_status_is_the_commands_where_its_end_is_ignored() {
+    let server = Server::start();
+    // A shell takes no trap for what is to be ignored here; `env` does.
+    let mut command = std::process::Command::new("env");
+    command.args(["--ignore-signal=CHLD", env!("CARGO_BIN_EXE_locktopus")]);
+    command.args(["run", "-w", "a", "--", "sh", "-c", "exit 7"]);
+    let output = command.env("LOCKTOPUS_URL", &server.url).output();
+    let output = output.expect("runs");
+    let errors = process::errors(&output);
+    assert_eq!(output.status.code(), Some(7), "{errors}");
+}

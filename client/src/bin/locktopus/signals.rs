@@ -37,6 +37,9 @@ impl Signals {
             ignored: ignored(),
         };
         signals.listen(&PASSED_ON)?;
+        // Whoever started us may ignore it, and then the system forgets how the command ended before we
+        // can ask. To listen for it once is enough.
+        let _ = signal(SignalKind::child())?;
         Ok(signals)
     }
 
