@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod child;
 mod http;
+mod line;
 mod locks;
 mod mode;
 mod paths;
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
     if arguments.next_if(|first| first == child::BECOME).is_some() {
         return ExitCode::from(child::become_command(arguments));
     }
-    let (parsed, command) = match args::parse(arguments.collect()) {
+    let (parsed, command) = match line::parse(arguments.collect()) {
         Ok(parsed) => parsed,
         Err(exit) if exit.status.is_ok() => {
             print_line(&exit.output);
