@@ -107,7 +107,8 @@ impl Client {
         self.enqueue(resources).await?.acquired().await
     }
 
-    /// As [`lock`](Client::lock), but for no longer than this, connecting included.
+    /// As [`lock`](Client::lock), but for no longer than this, connecting included. A time of zero asks
+    /// once, as [`try_lock`](Client::try_lock) does: without a round trip no lock could be had.
     ///
     /// # Errors
     /// [`Error::Timeout`] if the lock is not granted in time; the request is withdrawn then.
@@ -119,6 +120,10 @@ impl Client {
         resources: impl IntoIterator<Item = Resource>,
         time: Duration,
     ) -> Result<Guard, Error> {
+        if time.is_zero() {
+            let tried = self.try_lock(resources).await?;
+            return tried.ok_or(Error::Timeout(time));
+        }
         timeout(time, self.lock(resources))
             .await
             .unwrap_or(Err(Error::Timeout(time)))

@@ -267,3 +267,14 @@ fn a_lock_is_lost_with_the_runtime_of_its_connection() {
     let again = ours.block_on(async { soon(client.lock(write("b"))).await });
     assert!(again.is_ok());
 }
+
+#[tokio::test]
+async fn no_time_is_enough_for_a_lock_that_is_free() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let guard = soon(client.lock_timeout(write("a"), Duration::ZERO)).await;
+    let guard = guard.expect("granted");
+    let refused = soon(client.lock_timeout(read("a"), Duration::ZERO)).await;
+    assert_eq!(refused.expect_err("held"), Error::Timeout(Duration::ZERO));
+    soon(guard.release()).await.expect("confirmed");
+}

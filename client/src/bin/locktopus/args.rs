@@ -67,7 +67,7 @@ pub(crate) struct Run {
     #[argh(option, short = 'r', arg_name = "path", from_str_fn(path))]
     pub(crate) read: Vec<Vec<String>>,
 
-    /// give up after this time, such as 500ms, 5s, 2m or 1h
+    /// give up after this time, such as 500ms, 5s, 2m or 1h; 0 is --try
     #[argh(option, short = 't', arg_name = "time", from_str_fn(time))]
     pub(crate) timeout: Option<Duration>,
 

@@ -87,9 +87,7 @@ fn split_values(args: Vec<OsString>, info: &CommandInfoWithArgs) -> Result<Vec<S
         match arg.split_once('=') {
             Some((flag, value)) if flag.starts_with("--") => match takes_value(info, flag) {
                 Some(false) => {
-                    return Err(EarlyExit::from(format!(
-                        "{flag} takes no value"
-                    )));
+                    return Err(EarlyExit::from(format!("{flag} takes no value")));
                 }
                 _ => texts.extend([flag.to_owned(), value.to_owned()]),
             },

@@ -141,8 +141,9 @@ impl Plan {
         Ok(Plan {
             options,
             resources,
-            timeout: args.timeout,
-            try_: args.try_,
+            timeout: args.timeout.filter(|time| !time.is_zero()),
+            // No time at all is no time to ask, either; who says so means this.
+            try_: args.try_ || args.timeout == Some(Duration::ZERO),
             quiet: args.quiet,
             grace,
         })
