@@ -19,7 +19,7 @@
 use crate::error::{Error, printable};
 use crate::lease::{Command, Handle, Lost, Stage};
 use crate::pool::{Open, Pool};
-use crate::protocol::{Action, CLOSE_CODE_ERROR, Request, Response, State as Said};
+use crate::protocol::{Action, CLOSE_CODE_ERROR, Request, Response, SHUTTING_DOWN, State as Said};
 use crate::pulse::{Pings, Pulse};
 use crate::stream::WebSocket;
 use futures_util::{SinkExt, StreamExt};
@@ -191,6 +191,10 @@ impl Driver {
     fn read(&mut self, message: &[u8]) -> Result<(), Error> {
         match Response::decode(message) {
             Ok(Response::State { id, action, state }) => self.advance(id, action, state),
+            // That passes, and nothing is queued: as if it were not there any more.
+            Ok(Response::Error { error }) if error.starts_with(SHUTTING_DOWN) => {
+                Err(Error::Connect(printable(&error)))
+            }
             Ok(Response::Error { error }) => Err(Error::Refused(printable(&error))),
             // The Go server's errors are bare text.
             Err(error) => Err(match std::str::from_utf8(message) {

@@ -249,6 +249,45 @@ async fn a_refused_upgrade_tells_the_servers_sentence() {
 }
 
 #[tokio::test]
+async fn a_server_that_has_too_much_to_do_is_no_refusal() {
+    for status in [
+        "429 Too Many Requests",
+        "502 Bad Gateway",
+        "503 Unavailable",
+    ] {
+        let fake = Fake::listen().await;
+        let serving = async {
+            let mut stream = fake.accept_stream().await;
+            let _ = stream.read(&mut [0; 4096]).await.expect("a request");
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\nlater");
+            stream.write_all(answer.as_bytes()).await.expect("sent");
+        };
+        let connecting = Client::connect(fake.url());
+        let (client, ()) = soon(async { tokio::join!(connecting, serving) }).await;
+        let error = client.expect_err("not now");
+        let told = matches!(&error, Error::Connect(what) if what.contains("later"));
+        assert!(told, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_shut_down_is_no_refusal() {
+    let fake = Fake::listen().await;
+    let options = Options::new(&fake.url()).expect("a URL");
+    let (client, mut peer) = fake.connected(options).await;
+    let serving = async {
+        peer.hear().await.expect("a request");
+        peer.say(
+            r#"{"error":"the server is shutting down; no new locks, only releases are allowed"}"#,
+        )
+        .await;
+    };
+    let (locked, ()) = soon(async { tokio::join!(client.lock(a()), serving) }).await;
+    let error = locked.expect_err("not now");
+    assert!(matches!(error, Error::Connect(_)), "{error}");
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_answer_is_given_up() {
     let fake = Fake::listen().await;
     let mut options = Options::new(&fake.url()).expect("a URL");
