@@ -399,3 +399,18 @@ fn every_mode_of_the_benchmark_measures_something() {
         assert_eq!(errors(&output), "", "{mode}");
     }
 }
+
+#[test]
+fn the_abandon_timeout_of_the_url_counts() {
+    let server = Server::start();
+    let url = format!("{}?abandon-timeout-ms=5000", server.url);
+    for (flag, milliseconds) in [(None, 5000), (Some("--abandon-timeout=7s"), 7000)] {
+        let mut command = server.command(&["run", "-u", &url, "-w", "a"]);
+        command.args(flag);
+        command.args(["--", env!("CARGO_BIN_EXE_locktopus"), "locks", "--json"]);
+        let output = command.output().expect("runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let part = format!("\"abandon_timeout_ms\":{milliseconds}");
+        assert!(text.contains(&part), "{text} {}", errors(&output));
+    }
+}

@@ -79,14 +79,10 @@ pub(crate) struct Run {
     #[argh(option, short = 'E', arg_name = "status", default = "75")]
     pub(crate) conflict_status: u8,
 
-    /// how long the server keeps the lock when the connection is gone; 60s by default
-    #[argh(
-        option,
-        arg_name = "time",
-        from_str_fn(time),
-        default = "Duration::from_secs(60)"
-    )]
-    pub(crate) abandon_timeout: Duration,
+    /// how long the server keeps the lock when the connection is gone; that of the URL, else 60s, by
+    /// default
+    #[argh(option, arg_name = "time", from_str_fn(time))]
+    pub(crate) abandon_timeout: Option<Duration>,
 
     /// time between SIGTERM and SIGKILL when the lock is lost, at most half of the abandon timeout;
     /// 10s by default, or that half if it is shorter

@@ -113,7 +113,7 @@ impl Plan {
             args.token.as_deref(),
             args.ca_file.clone(),
         )?;
-        let abandon_timeout = args.abandon_timeout;
+        let abandon_timeout = args.abandon_timeout.unwrap_or(options.abandon_timeout);
         if abandon_timeout < Duration::from_millis(100) {
             return Err(Error::Options(
                 "the abandon timeout must be 100ms or more: a command needs time to stop"
