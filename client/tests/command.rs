@@ -310,6 +310,8 @@ fn a_bad_argument_is_a_clear_error_and_exit_status_2() {
         (&["run", "-w", "a", "-E", "256", "true"], "-E"),
         (&["run", "-w", "a", "-n", "", "true"], "namespace"),
         (&["bench", "-m", "fast"], "held:N"),
+        (&["bench", "-c", "18446744073709551615"], "at most"),
+        (&["bench", "-m", "held:18446744073709551615"], "at most"),
         (&["release", "../x"], "no token"),
         (&["completions", "tcsh"], "nushell"),
         (&["nonsense"], "nonsense"),

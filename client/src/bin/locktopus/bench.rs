@@ -34,6 +34,9 @@ const IDLE_PING_INTERVAL: Duration = Duration::from_secs(1);
 /// How many connections are made at a time: a server has a backlog.
 const CONNECTING: usize = 64;
 
+/// The most connections: more than one machine has ports for.
+const MAX_CONNECTIONS: usize = 1_000_000;
+
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
@@ -226,6 +229,15 @@ pub(crate) async fn bench(args: args::Bench, mut options: Options) -> Result<(),
         return Err(Error::Options(
             "one connection at least is required, and an even number for handoff".to_owned(),
         ));
+    }
+    let held = match args.mode {
+        Mode::Held(held) => held,
+        _ => 0,
+    };
+    if args.connections.saturating_add(held) > MAX_CONNECTIONS {
+        return Err(Error::Options(format!(
+            "at most {MAX_CONNECTIONS} connections are allowed, those that hold locks included"
+        )));
     }
     // What is left behind shall not be in the way of the next measurement.
     options.abandon_timeout = Duration::from_millis(100);
