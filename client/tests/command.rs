@@ -416,3 +416,27 @@ fn the_abandon_timeout_of_the_url_counts() {
         assert!(text.contains(&part), "{text} {}", errors(&output));
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    let server = Server::start();
+    for args in [
+        &["status"][..],
+        &["status", "--json"],
+        &["locks"],
+        &["locks", "--json"],
+        &["completions", "bash"],
+        &["--help"],
+    ] {
+        let full = std::fs::File::create("/dev/full").expect("it is there");
+        let output = server.command(args).stdout(full).output().expect("runs");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(errors(&output).contains("standard output"), "{args:?}");
+        // Who closes a pipe has seen enough.
+        let (reader, closed) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = server.command(args).stdout(closed).output().expect("runs");
+        assert!(output.status.success(), "{args:?}: {}", errors(&output));
+    }
+}

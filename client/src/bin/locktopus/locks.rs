@@ -2,7 +2,7 @@
 
 use crate::http::{self, Locks, Waiter};
 use crate::paths;
-use crate::{args, print, print_line};
+use crate::{Failure, args, print, print_line};
 use hyper::{Method, StatusCode};
 use locktopus_client::{Error, Options};
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// How often `--watch` looks.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(crate) async fn locks(args: args::Locks, options: &Options) -> Result<(), Error> {
+pub(crate) async fn locks(args: args::Locks, options: &Options) -> Result<(), Failure> {
     let mut parameters = vec![];
     if let Some(path) = &args.path {
         parameters.push(("path", paths::write(path)));
@@ -35,18 +35,19 @@ pub(crate) async fn locks(args: args::Locks, options: &Options) -> Result<(), Er
         } else {
             shown
         };
-        if !print(&shown) || !args.watch {
+        if !print(&shown)? || !args.watch {
             return Ok(());
         }
         tokio::time::sleep(WATCH_INTERVAL).await;
     }
 }
 
-pub(crate) async fn release(lock: &str, options: &Options) -> Result<(), Error> {
+pub(crate) async fn release(lock: &str, options: &Options) -> Result<(), Failure> {
     if lock.is_empty() || !lock.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(Error::Options(format!(
             "{lock:?} is no token; `locktopus locks` shows them"
-        )));
+        ))
+        .into());
     }
     let path = format!("/locks/{lock}?{}", http::query(options).finish());
     match http::ask(options, Method::DELETE, &path).await? {
@@ -61,14 +62,13 @@ pub(crate) async fn release(lock: &str, options: &Options) -> Result<(), Error> 
             } else {
                 "withdrawn"
             };
-            print_line(&format!("{lock} is {done}"));
-            Ok(())
+            print_line(&format!("{lock} is {done}"))
         }
-        (status, text) => Err(http::refusal(status, &text)),
+        (status, text) => Err(http::refusal(status, &text).into()),
     }
 }
 
-pub(crate) async fn status(json: bool, options: &Options) -> Result<(), Error> {
+pub(crate) async fn status(json: bool, options: &Options) -> Result<(), Failure> {
     #[derive(Deserialize)]
     struct Server {
         version: String,
@@ -88,8 +88,7 @@ pub(crate) async fn status(json: bool, options: &Options) -> Result<(), Error> {
 
     let text = http::get(options, "/namespaces").await?;
     if json {
-        print_line(text.trim_end());
-        return Ok(());
+        return print_line(text.trim_end());
     }
     let server: Server = http::decode(&text)?;
     let mut page = format!(
@@ -121,8 +120,7 @@ pub(crate) async fn status(json: bool, options: &Options) -> Result<(), Error> {
         page += "\n";
         page += &table(&head, rows);
     }
-    print(&page);
-    Ok(())
+    print(&page).map(|_| ())
 }
 
 fn table_of_locks(namespace: &str, locks: &Locks) -> String {
