@@ -440,3 +440,14 @@ fn what_cannot_be_written_is_a_failure() {
         assert!(output.status.success(), "{args:?}: {}", errors(&output));
     }
 }
+
+#[cfg(feature = "tls")]
+#[test]
+fn an_empty_ca_file_is_none() {
+    let server = Server::start();
+    let url = server.url.replace("ws://", "wss://");
+    let mut command = server.command(&["status", "--url", &url]);
+    let output = command.env("LOCKTOPUS_CA_FILE", "").output().expect("runs");
+    // The server speaks no TLS; but the file is no matter.
+    assert!(errors(&output).contains("no TLS"), "{}", errors(&output));
+}

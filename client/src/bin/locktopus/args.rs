@@ -320,7 +320,8 @@ pub(crate) fn server(
     if let Some(token) = named(token, "LOCKTOPUS_AUTH_TOKEN")? {
         options.auth_token = Some(token);
     }
-    options.ca_file = ca_file.or_else(|| env::var_os("LOCKTOPUS_CA_FILE").map(PathBuf::from));
+    let named = env::var_os("LOCKTOPUS_CA_FILE").filter(|file| !file.is_empty());
+    options.ca_file = ca_file.or_else(|| named.map(PathBuf::from));
     Ok(options)
 }
 
