@@ -451,3 +451,20 @@ fn an_empty_ca_file_is_none() {
     // The server speaks no TLS; but the file is no matter.
     assert!(errors(&output).contains("no TLS"), "{}", errors(&output));
 }
+
+#[test]
+fn a_script_that_names_no_interpreter_is_run_by_sh() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::start();
+    let script = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("nameless");
+    std::fs::write(&script, "echo \"$2 $1\"\n").expect("written");
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("ours");
+    let directory = script.parent().expect("a directory");
+    for program in [&*script, std::path::Path::new("nameless")] {
+        let mut command = server.command(&["run", "-w", "a", "--"]);
+        let search = format!("{}:/usr/bin:/bin", directory.display());
+        command.env("PATH", search).arg(program).args(["a b", "c"]);
+        let output = command.output().expect("runs");
+        assert_eq!(output.stdout, b"c a b\n", "{}", errors(&output));
+    }
+}
