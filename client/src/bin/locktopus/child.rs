@@ -67,32 +67,36 @@ impl Running {
     }
 
     /// Passes on a signal that came to us.
-    pub(crate) fn pass_on(&self, signal: Signal) {
+    ///
+    /// # Errors
+    /// As for [`send_to_all`](Running::send_to_all).
+    pub(crate) fn pass_on(&self, signal: Signal) -> io::Result<()> {
         if self.own_group && ends(signal) {
             // As from a terminal: what the command has started would go on without its lock.
-            self.send_to_all(signal);
-            return;
+            return self.send_to_all(signal);
         }
         // The terminal sends these two to the whole foreground group, and so to the command itself.
         let from_terminal = matches!(signal, Signal::INT | Signal::QUIT);
-        if !(from_terminal && !self.own_group && in_foreground()) {
-            self.send(signal);
+        if from_terminal && !self.own_group && in_foreground() {
+            return Ok(());
         }
+        self.send(signal)
     }
 
     /// Wakes what has a group of its own, for a signal that is to end it.
     pub(crate) fn wake_for(&self, signal: Signal) {
         if self.own_group && ends(signal) {
-            self.send_to_all(Signal::CONT);
+            // Who may not be sent this one was not sent the other, either, and that was told.
+            let _ = self.send_to_all(Signal::CONT);
         }
     }
 
     /// Sends a signal to the command, if it still runs.
-    fn send(&self, signal: Signal) {
+    fn send(&self, signal: Signal) -> io::Result<()> {
         // Once it has been waited for the number may be another process's.
-        if let Some(pid) = self.pid.filter(|_| self.child.id().is_some()) {
-            // It may have ended in this moment.
-            let _ = kill_process(pid, signal);
+        match self.pid.filter(|_| self.child.id().is_some()) {
+            Some(pid) => sent(kill_process(pid, signal)),
+            None => Ok(()),
         }
     }
 
@@ -106,12 +110,13 @@ impl Running {
     }
 
     /// Sends a signal to the command and to all that it has started, as far as they are known.
-    pub(crate) fn send_to_all(&self, signal: Signal) {
+    ///
+    /// # Errors
+    /// If we may not: it runs for another user, as under `sudo`. That it has ended is none.
+    pub(crate) fn send_to_all(&self, signal: Signal) -> io::Result<()> {
         match self.pid {
             // The number stays the group's as long as anybody is in it.
-            Some(pid) if self.own_group => {
-                let _ = kill_process_group(pid, signal);
-            }
+            Some(pid) if self.own_group => sent(kill_process_group(pid, signal)),
             _ => self.send(signal),
         }
     }
@@ -177,6 +182,14 @@ pub(crate) fn become_command(mut arguments: impl Iterator<Item = OsString>) -> u
 /// know them, and would end.
 fn ends(signal: Signal) -> bool {
     [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].contains(&signal)
+}
+
+/// It may have ended in this moment.
+fn sent(result: Result<(), Errno>) -> io::Result<()> {
+    match result {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What a shell would call the end of a command.

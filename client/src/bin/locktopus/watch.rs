@@ -103,13 +103,21 @@ impl<'a> Watch<'a> {
     fn hear(&mut self, signal: Signal) {
         match signal {
             Signal::TSTP => {
+                // If the command runs on somebody has to keep its lock.
+                if let Err(error) = self.running.send_to_all(Signal::STOP) {
+                    complain(&format!(
+                        "cannot stop the command, nor so ourselves: {error}"
+                    ));
+                    return;
+                }
                 self.stopped = Stopped::Yes;
-                self.running.send_to_all(Signal::STOP);
                 stop_ourselves();
             }
             Signal::CONT => self.come_back(),
             signal => {
-                self.running.pass_on(signal);
+                if let Err(error) = self.running.pass_on(signal) {
+                    complain(&format!("cannot signal the command: {error}"));
+                }
                 // Who is stopped by the terminal, as one that reads it from a background group,
                 // would not hear of its end. W2: but not if it is us who have stopped it.
                 if self.stopped == Stopped::No {
@@ -136,7 +144,8 @@ impl<'a> Watch<'a> {
 
     fn go_on(&mut self) {
         self.stopped = Stopped::No;
-        self.running.send_to_all(Signal::CONT);
+        // Who may not be sent this one was not stopped by us.
+        let _ = self.running.send_to_all(Signal::CONT);
     }
 
     fn lose(&mut self, lost: &Lost) {
@@ -154,7 +163,7 @@ impl<'a> Watch<'a> {
         complain(&format!(
             "the lock is lost: {reason}; the command gets SIGTERM"
         ));
-        self.running.send_to_all(Signal::TERM);
+        self.end_by(Signal::TERM);
         // Who is stopped hears nothing.
         self.go_on();
     }
@@ -169,8 +178,16 @@ impl<'a> Watch<'a> {
     }
 
     fn end_at_once(&mut self) {
-        self.running.send_to_all(Signal::KILL);
+        self.end_by(Signal::KILL);
         self.killed = true;
+    }
+
+    fn end_by(&self, signal: Signal) {
+        if let Err(error) = self.running.send_to_all(signal) {
+            complain(&format!(
+                "cannot signal it: {error}; it runs on without its lock"
+            ));
+        }
     }
 
     /// When the command must be gone: after the grace, and well before the deadline.
