@@ -6,6 +6,8 @@ use crate::{Failure, args, print, print_line};
 use hyper::{Method, StatusCode};
 use locktopus_client::{Error, Options};
 use serde::Deserialize;
+use std::env;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -21,7 +23,7 @@ pub(crate) async fn locks(args: args::Locks, options: &Options) -> Result<(), Fa
     if let Some(limit) = args.limit {
         parameters.push(("limit", limit.to_string()));
     }
-    let clears = args.watch && io::stdout().is_terminal();
+    let clears = args.watch && io::stdout().is_terminal() && obeys_escapes(env::var_os("TERM"));
     loop {
         let text = http::locks_text(options, &parameters).await?;
         let shown = if args.json {
@@ -205,6 +207,11 @@ fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     text
 }
 
+/// Whether a terminal of this kind does more than to print.
+fn obeys_escapes(kind: Option<OsString>) -> bool {
+    kind.is_some_and(|kind| !kind.is_empty() && kind != "dumb")
+}
+
 /// A time in milliseconds, as short as people say it.
 pub(crate) fn span(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
@@ -232,6 +239,14 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dumb_terminal_gets_no_escape_codes() {
+        for (kind, obeys) in [("xterm", true), ("dumb", false), ("", false)] {
+            assert_eq!(obeys_escapes(Some(kind.into())), obeys, "{kind}");
+        }
+        assert!(!obeys_escapes(None));
+    }
 
     #[test]
     fn the_table_says_who_waits_for_whom() {
