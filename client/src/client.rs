@@ -24,6 +24,10 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 /// silently would mean to wait for ourselves.
 ///
 /// When the last clone is dropped idle connections are closed. Guards go on.
+///
+/// A connection lives on the tokio runtime on which it was opened, by whichever call needed a new one.
+/// When that runtime ends the connection does, too, and the lock on it is lost: [`Guard::lost`] says so,
+/// on whatever runtime it is awaited.
 #[derive(Clone)]
 pub struct Client {
     pool: Arc<Pool>,
@@ -103,7 +107,8 @@ impl Client {
         self.enqueue(resources).await?.acquired().await
     }
 
-    /// As [`lock`](Client::lock), but for no longer than this, connecting included.
+    /// As [`lock`](Client::lock), but for no longer than this, connecting included. A time of zero asks
+    /// once, as [`try_lock`](Client::try_lock) does: without a round trip no lock could be had.
     ///
     /// # Errors
     /// [`Error::Timeout`] if the lock is not granted in time; the request is withdrawn then.
@@ -115,6 +120,10 @@ impl Client {
         resources: impl IntoIterator<Item = Resource>,
         time: Duration,
     ) -> Result<Guard, Error> {
+        if time.is_zero() {
+            let tried = self.try_lock(resources).await?;
+            return tried.ok_or(Error::Timeout(time));
+        }
         timeout(time, self.lock(resources))
             .await
             .unwrap_or(Err(Error::Timeout(time)))
@@ -168,6 +177,10 @@ impl Client {
                 Some(handle) => (handle, false),
                 None => (connect(&self.pool).await?, true),
             };
+            // It may have been closed while we connected.
+            if self.pool.is_closed() {
+                return Err(Error::Closed("the client is closed".to_owned()));
+            }
             let mut lease = Lease::new(handle, frame.clone());
             let answered = |stage: &Stage| !matches!(stage, Stage::Asked);
             match lease.reaches(answered).await {

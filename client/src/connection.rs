@@ -19,7 +19,7 @@
 use crate::error::{Error, printable};
 use crate::lease::{Command, Handle, Lost, Stage};
 use crate::pool::{Open, Pool};
-use crate::protocol::{Action, CLOSE_CODE_ERROR, Request, Response, State as Said};
+use crate::protocol::{Action, CLOSE_CODE_ERROR, Request, Response, SHUTTING_DOWN, State as Said};
 use crate::pulse::{Pings, Pulse};
 use crate::stream::WebSocket;
 use futures_util::{SinkExt, StreamExt};
@@ -50,6 +50,7 @@ pub(crate) async fn connect(pool: &Arc<Pool>) -> Result<Handle, Error> {
         pulse: Arc::clone(&pulse),
         pings: Pings::new(&pool.options),
         state: State::Ready,
+        confirming: vec![],
     };
     tokio::spawn(driver.run());
     Ok(Handle { commands, pulse })
@@ -83,6 +84,8 @@ struct Driver {
     pulse: Arc<Pulse>,
     pings: Pings,
     state: State,
+    /// Who waits for an answer to a ping that was sent at this moment or later.
+    confirming: Vec<(Instant, oneshot::Sender<()>)>,
 }
 
 impl Driver {
@@ -125,6 +128,12 @@ impl Driver {
                 self.state = State::Locked { stage, sent };
                 self.send(frame).await
             }
+            Command::Confirm { done } => {
+                self.confirming.retain(|(_, done)| !done.is_closed());
+                self.confirming.push((Instant::now(), done));
+                let payload = self.pings.extra();
+                self.send(Message::Ping(payload.to_vec().into())).await
+            }
             Command::Release { handle, done } => {
                 self.state = State::Releasing { handle, done };
                 self.send(Message::text(Request::Release.encode())).await
@@ -166,6 +175,11 @@ impl Driver {
             Message::Pong(payload) => {
                 if let Some(sent) = self.pings.answered(&payload) {
                     self.pulse.alive_at(sent);
+                    let answered = |asked: &Instant| *asked <= sent;
+                    for (_, done) in self.confirming.extract_if(.., |(asked, _)| answered(asked)) {
+                        // That nobody waits for the answer is all right.
+                        let _ = done.send(());
+                    }
                 }
                 Ok(())
             }
@@ -177,6 +191,10 @@ impl Driver {
     fn read(&mut self, message: &[u8]) -> Result<(), Error> {
         match Response::decode(message) {
             Ok(Response::State { id, action, state }) => self.advance(id, action, state),
+            // That passes, and nothing is queued: as if it were not there any more.
+            Ok(Response::Error { error }) if error.starts_with(SHUTTING_DOWN) => {
+                Err(Error::Connect(printable(&error)))
+            }
             Ok(Response::Error { error }) => Err(Error::Refused(printable(&error))),
             // The Go server's errors are bare text.
             Err(error) => Err(match std::str::from_utf8(message) {
@@ -249,6 +267,8 @@ impl Driver {
                 let _ = done.map(|done| done.send(Err(error.clone())));
             }
         }
+        // After the stage, where they look why.
+        self.confirming.clear();
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             match command {
@@ -258,6 +278,8 @@ impl Driver {
                 Command::Release { done, .. } => {
                     let _ = done.map(|done| done.send(Err(error.clone())));
                 }
+                // Dropping it is the answer.
+                Command::Confirm { .. } => {}
             }
         }
     }
@@ -271,6 +293,15 @@ impl Driver {
         };
         // Whatever goes wrong here, the connection is over.
         let _ = timeout(GOODBYE_TIMEOUT, farewell).await;
+    }
+}
+
+/// Its runtime may be shut down under it: then nobody else would tell.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.tell(Error::Closed(
+            "the runtime of the connection has ended".to_owned(),
+        ));
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 /// | variant | is something queued or held? | what to do |
 /// |---|---|---|
 /// | [`Options`](Error::Options) | no | correct the URL or the options |
-/// | [`Connect`](Error::Connect) | no | is the server running? try again later |
-/// | [`Refused`](Error::Refused) | no | correct what was asked for: the text says what is allowed |
+/// | [`Connect`](Error::Connect) | no | is the server running? has it too much to do? try again later |
+/// | [`Refused`](Error::Refused) | no, nor is a lock that was held | correct what was asked for: the text says what is allowed |
 /// | [`Protocol`](Error::Protocol) | as for `Closed` | is it a Locktopus server of v1? report it |
 /// | [`Closed`](Error::Closed) | a lock that was held is, for the abandon timeout at most | stop using it; lock again |
 /// | [`Timeout`](Error::Timeout) | no | try again later |
@@ -20,9 +20,12 @@ use std::time::Duration;
 pub enum Error {
     /// The URL or the options are wrong; nothing was sent.
     Options(String),
-    /// There is no connection to the server; nothing was sent.
+    /// There is no connection to the server, or it takes nothing more for now: it is being shut down, say, or
+    /// its proxy answers with an HTTP status of 429 or 5xx. Nothing is queued.
     Connect(String),
-    /// The server does not do it; what it says. To ask again for the same is no use.
+    /// The server does not do it; what it says. To ask again for the same is no use, unless it is the
+    /// reason for which a lock was [lost](crate::Guard::lost): then the server has taken the lock, by force
+    /// say, and what it says is why.
     Refused(String),
     /// What came is not of the v1 protocol. The connection is closed.
     Protocol(String),

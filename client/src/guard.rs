@@ -32,6 +32,9 @@ impl Pending {
 
     /// Waits until the lock is granted.
     ///
+    /// A grant may be read late: if the process was stopped for so long that the lock may be another's
+    /// by then, it is confirmed with a round trip to the server first.
+    ///
     /// # Errors
     /// [`Error::Closed`], [`Error::Refused`] or [`Error::Protocol`] if the connection ended before
     /// it was known here that the lock is granted. The server withdraws the request then; should it
@@ -44,11 +47,16 @@ impl Pending {
         let decided = |stage: &Stage| matches!(stage, Stage::Acquired(_) | Stage::Ended(_));
         match self.lease.reaches(decided).await {
             Stage::Ended(lost) => Err(lost.reason().clone()),
-            Stage::Acquired(id) => Ok(Guard {
-                lease: self.lease,
-                id,
-                abandon_timeout: self.abandon_timeout,
-            }),
+            Stage::Acquired(id) => {
+                if self.lease.pulse.deadline() <= Instant::now() {
+                    self.lease.confirm().await?;
+                }
+                Ok(Guard {
+                    lease: self.lease,
+                    id,
+                    abandon_timeout: self.abandon_timeout,
+                })
+            }
             _ => Err(gone()),
         }
     }
@@ -134,13 +142,28 @@ impl Guard {
     /// every answer to a ping. Cost: a mutex that is hardly ever contended.
     ///
     /// Check it before a step that must not be done without the lock: if the process was stopped for
-    /// longer than the abandon timeout, then this is in the past, before anybody has noticed.
+    /// longer than the abandon timeout, then this is in the past, before anybody has noticed;
+    /// [`confirm`](Guard::confirm) asks then.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         match &*self.lease.stage.borrow() {
             Stage::Ended(lost) => lost.deadline(),
             _ => self.lease.pulse.deadline(),
         }
+    }
+
+    /// Asks the server whether the connection, and so the lock, is still there. When it has answered
+    /// the [`deadline`](Guard::deadline) counts from the moment of the question, or later. Cost: a round trip.
+    ///
+    /// It is for a step that must not be done without the lock, after a time for which nobody can vouch.
+    ///
+    /// # Errors
+    /// If the connection ends first: what [`lost`](Guard::lost) tells.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn confirm(&self) -> Result<(), Error> {
+        self.lease.confirm().await
     }
 
     /// How long the server keeps the lock when the connection ends.

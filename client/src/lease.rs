@@ -15,6 +15,8 @@ pub(crate) enum Command {
         frame: Message,
         stage: watch::Sender<Stage>,
     },
+    /// Ask whether the server is there now, and answer when it has answered.
+    Confirm { done: oneshot::Sender<()> },
     /// Release or withdraw; then put the handle into the pool, and answer to whoever waits.
     Release {
         handle: Handle,
@@ -81,6 +83,23 @@ impl Lease {
         }
     }
 
+    /// Returns once the server has answered what is asked now, so that the deadline has moved on.
+    pub(crate) async fn confirm(&self) -> Result<(), Error> {
+        let (done, answer) = oneshot::channel();
+        if let Some(handle) = &self.handle {
+            // If the task is gone it does not answer, and has told why.
+            let _ = handle.commands.send(Command::Confirm { done });
+        }
+        answer.await.map_err(|_| self.why_gone())
+    }
+
+    fn why_gone(&self) -> Error {
+        match &*self.stage.borrow() {
+            Stage::Ended(lost) => lost.reason.clone(),
+            _ => gone(),
+        }
+    }
+
     /// Releases or withdraws, once; the task does it.
     fn give_back(&mut self, done: Option<oneshot::Sender<Result<(), Error>>>) {
         if let Some(handle) = self.handle.take() {
@@ -95,10 +114,7 @@ impl Lease {
         self.give_back(Some(done));
         match answer.await {
             Ok(answer) => answer,
-            Err(_) => Err(match &*self.stage.borrow() {
-                Stage::Ended(lost) => lost.reason.clone(),
-                _ => gone(),
-            }),
+            Err(_) => Err(self.why_gone()),
         }
     }
 

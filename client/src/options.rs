@@ -84,6 +84,11 @@ impl Options {
                     "bad URL: a host is required, and no user; {ALLOWED_URL}"
                 )));
             }
+            Some(authority) if !names_its_port(authority) => {
+                return Err(refuse(format_args!(
+                    "bad URL: the port must be 1 to 65535; {ALLOWED_URL}"
+                )));
+            }
             Some(authority) => authority.clone(),
             None => return Err(refuse(format_args!("bad URL: no host; {ALLOWED_URL}"))),
         };
@@ -194,6 +199,13 @@ impl Options {
     }
 }
 
+/// Whether what is written as the port is one; none at all is that of the scheme. Another would silently be the
+/// same.
+fn names_its_port(authority: &Authority) -> bool {
+    let rest = authority.as_str().strip_prefix(authority.host());
+    rest == Some("") || authority.port_u16().is_some_and(|port| port > 0)
+}
+
 const ALLOWED_URL: &str = "allowed: ws://, wss://, http:// or https://HOST[:PORT][/v1]";
 
 fn refuse(what: fmt::Arguments<'_>) -> Error {
@@ -298,6 +310,11 @@ mod tests {
             ("localhost:9009", "allowed: ws://"),
             ("127.0.0.1", "no scheme"),
             ("ftp://h", "scheme ftp"),
+            ("ws://h:", "port"),
+            ("ws://h:0", "port"),
+            ("ws://h:99999", "port"),
+            ("ws://[::1]:", "port"),
+            ("ws://[::1]:99999", "port"),
             ("ws://user:secret@h", "no user"),
             ("ws://h?nmespace=x", "unknown parameter \"nmespace\""),
             ("ws://h?abandon-timeout-ms=1s", "whole number"),

@@ -72,16 +72,21 @@ impl Pings {
 
     /// The payload of the next ping; `None` if it has been silent for too long.
     pub(crate) fn next(&mut self) -> Option<[u8; 8]> {
-        /// Enough to find the time of a ping that is answered late.
-        const REMEMBERED: usize = 64;
         if self.silent >= self.most_silent {
             return None;
         }
         self.silent += 1;
+        Some(self.extra())
+    }
+
+    /// The payload of a ping between the ticks, which does not count for the silence.
+    pub(crate) fn extra(&mut self) -> [u8; 8] {
+        /// Enough to find the time of a ping that is answered late.
+        const REMEMBERED: usize = 64;
         self.last += 1;
         self.sent.truncate(REMEMBERED);
         self.sent.push_front((self.last, Instant::now()));
-        Some(self.last.to_be_bytes())
+        self.last.to_be_bytes()
     }
 
     /// Something came, whatever it is.

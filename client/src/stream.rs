@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::Error as WebSocketError;
+use tokio_tungstenite::tungstenite::http::StatusCode;
 use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
@@ -105,7 +106,14 @@ impl Options {
             WebSocketError::Http(answer) => {
                 let body = answer.body().as_deref().unwrap_or_default();
                 let sentence = printable(&String::from_utf8_lossy(body));
-                Error::Refused(format!("HTTP status {}: {sentence}", answer.status()))
+                let status = answer.status();
+                let what = format!("HTTP status {status}: {sentence}");
+                // It has too much to do, ends, or is not there behind its proxy: all that passes.
+                if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+                    self.no_connection(what)
+                } else {
+                    Error::Refused(what)
+                }
             }
             WebSocketError::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
                 self.no_connection(error)

@@ -99,6 +99,7 @@ fn a_lock_that_others_hold_is_a_status_of_its_own() {
         (&["--try"][..], 75),
         (&["--try", "-E", "0"], 0),
         (&["--timeout", "50ms"], 75),
+        (&["--timeout", "0"], 75),
         (&["--timeout=50ms", "--conflict-status=9", "-q"], 9),
     ] {
         let args = [&["run", "-r", "a/b"], args, &["--", "echo", "ran"]].concat();
@@ -108,12 +109,10 @@ fn a_lock_that_others_hold_is_a_status_of_its_own() {
     }
     holder.signal(Signal::TERM);
     assert_eq!(holder.status().code(), Some(143));
-    assert!(
-        server
-            .output(&["run", "-w", "a", "--try", "true"])
-            .status
-            .success()
-    );
+    for now in ["--try", "--timeout=0"] {
+        let output = server.output(&["run", "-w", "a", now, "true"]);
+        assert!(output.status.success(), "{now}: {}", errors(&output));
+    }
 }
 
 #[test]
@@ -142,7 +141,7 @@ fn signals_are_passed_on() {
         (Signal::USR2, "USR2"),
     ] {
         let script = format!(
-            "trap 'echo got {name}; exit 42' {name}; echo ready; while :; do sleep 0.01; done"
+            "exec 2>/dev/null; trap 'echo got {name}; exit 42' {name}; echo ready; while :; do sleep 0.01; done"
         );
         let mut run = server.spawn(&["run", "-w", "a", "--", "sh", "-c", &script]);
         assert_eq!(run.line(), "ready");
@@ -211,7 +210,7 @@ fn the_command_ends_when_locktopus_is_killed() {
 fn a_lost_server_ends_the_command_and_what_it_started() {
     let mut server = Server::start();
     let script = "trap 'exit 3' TERM; sh -c 'echo $$; exec sleep 600' & echo $$; wait";
-    let mut run = server.spawn(&["run", "-w", "a", "--", "sh", "-c", script]);
+    let mut run = server.spawn_away(&["run", "-w", "a", "--", "sh", "-c", script]);
     let pids = [run.line(), run.line()].map(|pid| pid.parse().expect("a number"));
     server.process.0.kill().expect("running");
     assert_eq!(run.status().code(), Some(3));
@@ -311,6 +310,8 @@ fn a_bad_argument_is_a_clear_error_and_exit_status_2() {
         (&["run", "-w", "a", "-E", "256", "true"], "-E"),
         (&["run", "-w", "a", "-n", "", "true"], "namespace"),
         (&["bench", "-m", "fast"], "held:N"),
+        (&["bench", "-c", "18446744073709551615"], "at most"),
+        (&["bench", "-m", "held:18446744073709551615"], "at most"),
         (&["release", "../x"], "no token"),
         (&["completions", "tcsh"], "nushell"),
         (&["nonsense"], "nonsense"),
@@ -398,5 +399,72 @@ fn every_mode_of_the_benchmark_measures_something() {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(text.contains(mode) && text.contains("p99"), "{text}");
         assert_eq!(errors(&output), "", "{mode}");
+    }
+}
+
+#[test]
+fn the_abandon_timeout_of_the_url_counts() {
+    let server = Server::start();
+    let url = format!("{}?abandon-timeout-ms=5000", server.url);
+    for (flag, milliseconds) in [(None, 5000), (Some("--abandon-timeout=7s"), 7000)] {
+        let mut command = server.command(&["run", "-u", &url, "-w", "a"]);
+        command.args(flag);
+        command.args(["--", env!("CARGO_BIN_EXE_locktopus"), "locks", "--json"]);
+        let output = command.output().expect("runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let part = format!("\"abandon_timeout_ms\":{milliseconds}");
+        assert!(text.contains(&part), "{text} {}", errors(&output));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    let server = Server::start();
+    for args in [
+        &["status"][..],
+        &["status", "--json"],
+        &["locks"],
+        &["locks", "--json"],
+        &["completions", "bash"],
+        &["--help"],
+    ] {
+        let full = std::fs::File::create("/dev/full").expect("it is there");
+        let output = server.command(args).stdout(full).output().expect("runs");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(errors(&output).contains("standard output"), "{args:?}");
+        // Who closes a pipe has seen enough.
+        let (reader, closed) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = server.command(args).stdout(closed).output().expect("runs");
+        assert!(output.status.success(), "{args:?}: {}", errors(&output));
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn an_empty_ca_file_is_none() {
+    let server = Server::start();
+    let url = server.url.replace("ws://", "wss://");
+    let mut command = server.command(&["status", "--url", &url]);
+    let output = command.env("LOCKTOPUS_CA_FILE", "").output().expect("runs");
+    // The server speaks no TLS; but the file is no matter.
+    assert!(errors(&output).contains("no TLS"), "{}", errors(&output));
+}
+
+#[test]
+fn a_script_that_names_no_interpreter_is_run_by_sh() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::start();
+    let script = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("nameless");
+    std::fs::write(&script, "echo \"$2 $1\"\n").expect("written");
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("ours");
+    let directory = script.parent().expect("a directory");
+    for program in [&*script, std::path::Path::new("nameless")] {
+        let mut command = server.command(&["run", "-w", "a", "--"]);
+        let search = format!("{}:/usr/bin:/bin", directory.display());
+        command.env("PATH", search).arg(program).args(["a b", "c"]);
+        let output = command.output().expect("runs");
+        assert_eq!(output.stdout, b"c a b\n", "{}", errors(&output));
     }
 }

@@ -249,6 +249,45 @@ async fn a_refused_upgrade_tells_the_servers_sentence() {
 }
 
 #[tokio::test]
+async fn a_server_that_has_too_much_to_do_is_no_refusal() {
+    for status in [
+        "429 Too Many Requests",
+        "502 Bad Gateway",
+        "503 Unavailable",
+    ] {
+        let fake = Fake::listen().await;
+        let serving = async {
+            let mut stream = fake.accept_stream().await;
+            let _ = stream.read(&mut [0; 4096]).await.expect("a request");
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\nlater");
+            stream.write_all(answer.as_bytes()).await.expect("sent");
+        };
+        let connecting = Client::connect(fake.url());
+        let (client, ()) = soon(async { tokio::join!(connecting, serving) }).await;
+        let error = client.expect_err("not now");
+        let told = matches!(&error, Error::Connect(what) if what.contains("later"));
+        assert!(told, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_shut_down_is_no_refusal() {
+    let fake = Fake::listen().await;
+    let options = Options::new(&fake.url()).expect("a URL");
+    let (client, mut peer) = fake.connected(options).await;
+    let serving = async {
+        peer.hear().await.expect("a request");
+        peer.say(
+            r#"{"error":"the server is shutting down; no new locks, only releases are allowed"}"#,
+        )
+        .await;
+    };
+    let (locked, ()) = soon(async { tokio::join!(client.lock(a()), serving) }).await;
+    let error = locked.expect_err("not now");
+    assert!(matches!(error, Error::Connect(_)), "{error}");
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_answer_is_given_up() {
     let fake = Fake::listen().await;
     let mut options = Options::new(&fake.url()).expect("a URL");
@@ -271,4 +310,79 @@ async fn dropping_the_client_closes_its_connections() {
         soon(peer.0.next()).await,
         Some(Ok(Message::Close(_)))
     ));
+}
+
+/// Asks for a lock of which nobody has heard for longer than its abandon timeout when it is granted.
+async fn granted_late(fake: &Fake) -> (Client, locktopus_client::Pending, common::Peer) {
+    let mut options = Options::new(&fake.url()).expect("a URL");
+    options.abandon_timeout = Duration::from_millis(50);
+    let (client, mut peer) = fake.connected(options).await;
+    let serving = async {
+        peer.hear().await.expect("a request");
+        peer.say_state("1", "lock", "enqueued").await;
+    };
+    let (pending, ()) = soon(async { tokio::join!(client.enqueue(a()), serving) }).await;
+    // The time itself is what matters here.
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    peer.say_state("1", "lock", "acquired").await;
+    (client, pending.expect("in line"), peer)
+}
+
+#[tokio::test]
+async fn a_grant_that_is_read_after_its_deadline_is_confirmed_first() {
+    let fake = Fake::listen().await;
+    let (_client, pending, mut peer) = granted_late(&fake).await;
+    let serving = async {
+        // The ping, which is answered when the next message is awaited.
+        let next = soon(peer.0.next()).await.expect("a message");
+        assert!(next.expect("a message").is_ping());
+        let _ = soon(futures_util::SinkExt::flush(&mut peer.0)).await;
+    };
+    let (guard, ()) = soon(async { tokio::join!(pending.acquired(), serving) }).await;
+    assert!(guard.expect("granted").abandon_timeout() > Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_grant_that_is_read_after_its_deadline_and_the_end_is_none() {
+    let fake = Fake::listen().await;
+    let (_client, pending, peer) = granted_late(&fake).await;
+    drop(peer);
+    let error = soon(pending.acquired()).await.expect_err("it is over");
+    assert!(matches!(error, Error::Closed(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_lock_is_confirmed_as_long_as_the_server_answers() {
+    let server = common::Server::start().await;
+    let client = server.client().await;
+    let guard = soon(client.lock(a())).await.expect("granted");
+    let asked = Instant::now();
+    soon(guard.confirm()).await.expect("it is there");
+    assert!(guard.deadline() >= asked + guard.abandon_timeout());
+}
+
+#[tokio::test]
+async fn nothing_is_locked_after_close_returns() {
+    let fake = Fake::listen().await;
+    let options = Options::new(&fake.url()).expect("a URL");
+    let (client, mut peer) = fake.connected(options).await;
+    let (first, ()) = soon(async { tokio::join!(client.lock(a()), peer.grant("1")) }).await;
+    let second = tokio::spawn({
+        let client = client.clone();
+        async move { client.lock(a()).await }
+    });
+    // It is not upgraded yet, so it is not open and `close` does not wait for it.
+    let stream = fake.accept_stream().await;
+    drop(first.expect("granted"));
+    let serving = async {
+        assert!(peer.hear().await.expect("a release").contains("release"));
+        peer.say_state("1", "release", "ready").await;
+        while peer.hear().await.is_some() {}
+    };
+    soon(async { tokio::join!(client.close(), serving) }).await;
+    let accepting = tokio_tungstenite::accept_async(stream);
+    let mut peer = common::Peer(soon(accepting).await.expect("an upgrade"));
+    assert_eq!(peer.hear().await, None);
+    let error = soon(second).await.expect("no panic").expect_err("closed");
+    assert!(matches!(error, Error::Closed(_)), "{error}");
 }

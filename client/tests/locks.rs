@@ -240,3 +240,41 @@ async fn a_released_lock_is_never_lost() {
     soon(client.close()).await;
     assert!(futures_util::poll!(&mut lost).is_pending());
 }
+
+#[test]
+fn a_lock_is_lost_with_the_runtime_of_its_connection() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let builder = builder.worker_threads(1).enable_all();
+        builder.build().expect("a runtime")
+    };
+    let (ours, theirs) = (runtime(), runtime());
+    let server = ours.block_on(Server::start());
+    let client = theirs
+        .block_on(Client::connect(server.url()))
+        .expect("connects");
+    let guard = ours
+        .block_on(async { soon(client.lock(write("a"))).await })
+        .expect("granted");
+    theirs.shutdown_timeout(Duration::from_secs(30));
+    let lost = ours.block_on(async { soon(guard.lost()).await });
+    assert!(
+        matches!(lost.reason(), Error::Closed(what) if what.contains("runtime")),
+        "{lost:?}"
+    );
+    assert!(lost.time_left() > Duration::ZERO);
+    // It is opened here, where it lives on.
+    let again = ours.block_on(async { soon(client.lock(write("b"))).await });
+    assert!(again.is_ok());
+}
+
+#[tokio::test]
+async fn no_time_is_enough_for_a_lock_that_is_free() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let guard = soon(client.lock_timeout(write("a"), Duration::ZERO)).await;
+    let guard = guard.expect("granted");
+    let refused = soon(client.lock_timeout(read("a"), Duration::ZERO)).await;
+    assert_eq!(refused.expect_err("held"), Error::Timeout(Duration::ZERO));
+    soon(guard.release()).await.expect("confirmed");
+}

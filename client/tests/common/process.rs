@@ -39,8 +39,11 @@ pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.0.id().cast_signed()).expect("a process");
-        kill_process(pid, signal).expect("running");
+        kill_process(self.pid(), signal).expect("running");
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.0.id().cast_signed()).expect("a process")
     }
 
     pub(crate) fn status(&mut self) -> ExitStatus {
@@ -124,6 +127,22 @@ impl Server {
         Process(command.spawn().expect("starts"))
     }
 
+    /// As [`spawn`](Server::spawn), in a session without a terminal, wherever the tests run.
+    pub(crate) fn spawn_away(&self, args: &[&str]) -> Process {
+        let here = self.command(args);
+        let mut command = Command::new("setsid");
+        command.arg(here.get_program()).args(here.get_args());
+        for (name, value) in here.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process(command.spawn().expect("starts"))
+    }
+
     /// Holds `a` until it is dropped.
     pub(crate) fn holder(&self) -> Process {
         let mut holder = self.spawn(&[
@@ -155,12 +174,22 @@ pub(crate) fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// `R`, `S`, `T` or the like: what `/proc` says of a process, if it is there.
+pub(crate) fn state(pid: Pid) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Waits until the process is stopped, or is not.
+pub(crate) fn until_stopped(pid: Pid, stopped: bool) {
+    let start = Instant::now();
+    while (state(pid) == Some('T')) != stopped {
+        assert!(start.elapsed() < PATIENCE, "{:?}", state(pid));
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Whether it is there, and not only waits for somebody to take its status.
 pub(crate) fn is_running(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    stat.is_ok_and(|stat| {
-        !stat
-            .rsplit_once(") ")
-            .is_some_and(|(_, rest)| rest.starts_with('Z'))
-    })
+    state(pid).is_some_and(|state| state != 'Z')
 }

@@ -1,10 +1,9 @@
 //! What the command line says.
 
 use crate::paths;
-use argh::{ArgsInfo, EarlyExit, FlagInfoKind, FromArgs};
+use argh::{ArgsInfo, FromArgs};
 use locktopus_client::{DEFAULT_URL, Error, Options};
 use std::env;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,7 +67,7 @@ pub(crate) struct Run {
     #[argh(option, short = 'r', arg_name = "path", from_str_fn(path))]
     pub(crate) read: Vec<Vec<String>>,
 
-    /// give up after this time, such as 500ms, 5s, 2m or 1h
+    /// give up after this time, such as 500ms, 5s, 2m or 1h; 0 is --try
     #[argh(option, short = 't', arg_name = "time", from_str_fn(time))]
     pub(crate) timeout: Option<Duration>,
 
@@ -80,14 +79,10 @@ pub(crate) struct Run {
     #[argh(option, short = 'E', arg_name = "status", default = "75")]
     pub(crate) conflict_status: u8,
 
-    /// how long the server keeps the lock when the connection is gone; 60s by default
-    #[argh(
-        option,
-        arg_name = "time",
-        from_str_fn(time),
-        default = "Duration::from_secs(60)"
-    )]
-    pub(crate) abandon_timeout: Duration,
+    /// how long the server keeps the lock when the connection is gone; that of the URL, else 60s, by
+    /// default
+    #[argh(option, arg_name = "time", from_str_fn(time))]
+    pub(crate) abandon_timeout: Option<Duration>,
 
     /// time between SIGTERM and SIGKILL when the lock is lost, at most half of the abandon timeout;
     /// 10s by default, or that half if it is shorter
@@ -300,63 +295,6 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "allowed are times such as 500ms, 5s, 2m and 1h, up to 8760h".to_owned())
 }
 
-/// Reads the command line. What is to be run is split off first, since it may be no text.
-pub(crate) fn parse(args: Vec<OsString>) -> Result<(Locktopus, Vec<OsString>), EarlyExit> {
-    let mut args = args;
-    let is_run = args.first().is_some_and(|first| first == "run");
-    let command = if is_run {
-        split_command(&mut args)
-    } else {
-        vec![]
-    };
-    let mut texts = vec![];
-    for arg in args {
-        let arg = arg.into_string().map_err(|arg| {
-            let shown = arg.to_string_lossy().into_owned();
-            EarlyExit::from(format!(
-                "{shown:?} is not UTF-8; only the command of `run` may be"
-            ))
-        })?;
-        // argh itself wants the value in an argument of its own.
-        match arg.split_once('=') {
-            Some((flag, value)) if flag.starts_with("--") => {
-                texts.extend([flag.to_owned(), value.to_owned()]);
-            }
-            _ => texts.push(arg),
-        }
-    }
-    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    Locktopus::from_args(&["locktopus"], &texts).map(|parsed| (parsed, command))
-}
-
-/// Cuts the arguments of `run` after its own flags, whether there is a `--` or not.
-fn split_command(args: &mut Vec<OsString>) -> Vec<OsString> {
-    let flags = Run::get_args_info().flags;
-    let takes_value = |arg: &str| {
-        flags.iter().any(|flag| {
-            let named = flag.long == arg
-                || flag.short.is_some_and(|short| {
-                    arg.strip_prefix('-') == Some(short.encode_utf8(&mut [0; 4]))
-                });
-            named && matches!(flag.kind, FlagInfoKind::Option { .. })
-        })
-    };
-    let mut place = 1;
-    while let Some(arg) = args.get(place) {
-        let arg = arg.to_string_lossy();
-        if arg == "--" {
-            let command = args.split_off(place + 1);
-            args.pop();
-            return command;
-        }
-        if !arg.starts_with('-') {
-            return args.split_off(place);
-        }
-        place += if takes_value(&arg) { 2 } else { 1 };
-    }
-    vec![]
-}
-
 /// The server that flags and variables name.
 pub(crate) fn server(
     url: Option<&str>,
@@ -382,41 +320,14 @@ pub(crate) fn server(
     if let Some(token) = named(token, "LOCKTOPUS_AUTH_TOKEN")? {
         options.auth_token = Some(token);
     }
-    options.ca_file = ca_file.or_else(|| env::var_os("LOCKTOPUS_CA_FILE").map(PathBuf::from));
+    let named = env::var_os("LOCKTOPUS_CA_FILE").filter(|file| !file.is_empty());
+    options.ca_file = ca_file.or_else(|| named.map(PathBuf::from));
     Ok(options)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn run(args: &[&str]) -> (Run, Vec<OsString>) {
-        let args = args.iter().map(OsString::from).collect();
-        match parse(args) {
-            Ok((
-                Locktopus {
-                    command: Some(Command::Run(run)),
-                    ..
-                },
-                command,
-            )) => (run, command),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_command_begins_after_our_own_flags() {
-        for args in [
-            &["run", "-w", "a", "--", "x", "-w", "--", "--try"][..],
-            &["run", "-w", "a", "x", "-w", "--", "--try"],
-            &["run", "--write=a", "x", "-w", "--", "--try"],
-        ] {
-            let (run, command) = run(args);
-            assert_eq!((run.write, run.try_), (vec![vec!["a".to_owned()]], false));
-            assert_eq!(command, ["x", "-w", "--", "--try"]);
-        }
-        assert_eq!(run(&["run", "-w", "--", "--try", "x"]).1, ["x"]);
-    }
 
     #[test]
     fn times_have_units() {

@@ -4,7 +4,7 @@
 //! in microseconds.
 
 use crate::mode::Mode;
-use crate::{args, complain, print};
+use crate::{Failure, args, complain, print};
 use futures_util::{SinkExt as _, StreamExt as _};
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
@@ -33,6 +33,9 @@ const IDLE_PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many connections are made at a time: a server has a backlog.
 const CONNECTING: usize = 64;
+
+/// The most connections: more than one machine has ports for.
+const MAX_CONNECTIONS: usize = 1_000_000;
 
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
@@ -221,11 +224,22 @@ impl Worker {
     }
 }
 
-pub(crate) async fn bench(args: args::Bench, mut options: Options) -> Result<(), Error> {
+pub(crate) async fn bench(args: args::Bench, mut options: Options) -> Result<(), Failure> {
     if args.connections == 0 || (args.mode == Mode::Handoff && args.connections % 2 == 1) {
         return Err(Error::Options(
             "one connection at least is required, and an even number for handoff".to_owned(),
-        ));
+        )
+        .into());
+    }
+    let held = match args.mode {
+        Mode::Held(held) => held,
+        _ => 0,
+    };
+    if args.connections.saturating_add(held) > MAX_CONNECTIONS {
+        return Err(Error::Options(format!(
+            "at most {MAX_CONNECTIONS} connections are allowed, those that hold locks included"
+        ))
+        .into());
     }
     // What is left behind shall not be in the way of the next measurement.
     options.abandon_timeout = Duration::from_millis(100);
@@ -266,7 +280,7 @@ pub(crate) async fn bench(args: args::Bench, mut options: Options) -> Result<(),
                     let added = times.add(worked?);
                     added.map_err(|error| Error::Options(error.to_string()))?;
                 }
-                Some(Err(error)) => return Err(Error::Closed(error.to_string())),
+                Some(Err(error)) => return Err(Error::Closed(error.to_string()).into()),
                 None => break,
             },
             _ = ticks.tick() => {
@@ -279,8 +293,7 @@ pub(crate) async fn bench(args: args::Bench, mut options: Options) -> Result<(),
     }
     progress.finish_and_clear();
     drop(held);
-    report(&args, &times, connected, elapsed.unwrap_or_default());
-    Ok(())
+    report(&args, &times, connected, elapsed.unwrap_or_default())
 }
 
 /// Holds as many locks as the mode says, for as long as the result lives.
@@ -340,7 +353,12 @@ fn rate(count: u64, seconds: f64) -> f64 {
     }
 }
 
-fn report(args: &args::Bench, times: &Histogram<u64>, connected: Duration, elapsed: Duration) {
+fn report(
+    args: &args::Bench,
+    times: &Histogram<u64>,
+    connected: Duration,
+    elapsed: Duration,
+) -> Result<(), Failure> {
     if times.is_empty() {
         complain("nothing was measured; a longer time may do");
     }
@@ -351,7 +369,7 @@ fn report(args: &args::Bench, times: &Histogram<u64>, connected: Duration, elaps
     };
     let quantile = |quantile| Duration::from_micros(times.value_at_quantile(quantile));
     let connections = args.connections;
-    let _ = print(&format!(
+    print(&format!(
         "mode         {}\nconnections  {connections}, opened in {connected:.1?}\n\
          {what}  {} in {elapsed:.2?}\nthroughput   {:.0} per second\n\
          latency      p50 {:?}  p90 {:?}  p99 {:?}  max {:?}\n",
@@ -362,5 +380,6 @@ fn report(args: &args::Bench, times: &Histogram<u64>, connected: Duration, elaps
         quantile(0.9),
         quantile(0.99),
         Duration::from_micros(times.max()),
-    ));
+    ))
+    .map(|_| ())
 }

@@ -1,49 +1,18 @@
-//! The command that runs under the lock, and the signals that concern it.
+//! The command that runs under the lock, and the group of its processes.
 
-use rustix::process::{Pid, Signal, getpgrp, getppid, kill_process, kill_process_group};
+use crate::signals::Signals;
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, getpgrp, getpid, getppid, kill_process, kill_process_group,
+    test_kill_process_group,
+};
 use rustix::termios::tcgetpgrp;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::ExitStatus;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
-
-/// The signals that are passed on.
-const PASSED_ON: [Signal; 6] = [
-    Signal::INT,
-    Signal::TERM,
-    Signal::HUP,
-    Signal::QUIT,
-    Signal::USR1,
-    Signal::USR2,
-];
-
-/// The signals that came to us.
-pub(crate) struct Signals(mpsc::UnboundedReceiver<Signal>);
-
-impl Signals {
-    /// From now on they come here, and do not end us.
-    pub(crate) fn new() -> io::Result<Signals> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        for passed in PASSED_ON {
-            let mut stream = signal(SignalKind::from_raw(passed.as_raw()))?;
-            let sender = sender.clone();
-            tokio::spawn(async move {
-                while stream.recv().await.is_some() && sender.send(passed).is_ok() {}
-            });
-        }
-        Ok(Signals(receiver))
-    }
-
-    pub(crate) async fn next(&mut self) -> Signal {
-        match self.0.recv().await {
-            Some(signal) => signal,
-            None => std::future::pending().await,
-        }
-    }
-}
 
 /// The status of a shell for a command that a signal ended.
 pub(crate) fn status_of_signal(signal: i32) -> u8 {
@@ -55,7 +24,8 @@ pub(crate) struct Running {
     child: Child,
     pid: Option<Pid>,
     /// Away from a terminal it has a process group of its own, so that all that it starts can be
-    /// stopped. On a terminal it stays in ours: the shell's job control knows no other.
+    /// stopped. On a terminal it stays in ours: the shell's job control knows no other, and who reads
+    /// the terminal from another is stopped.
     own_group: bool,
 }
 
@@ -63,6 +33,7 @@ impl Running {
     pub(crate) fn start(
         command: &[OsString],
         environment: &[(&str, String)],
+        signals: &Signals,
     ) -> Result<Running, (u8, String)> {
         let Some((program, arguments)) = command.split_first() else {
             return Err((crate::USAGE, "no command".to_owned()));
@@ -73,6 +44,11 @@ impl Running {
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         if own_group {
             command.process_group(0);
+            // From before it is there: it must not go on for one moment while we are stopped. Who
+            // stops the processes of our group one by one would not stop it.
+            signals
+                .take_job_control()
+                .map_err(|error| (126, format!("cannot listen for signals: {error}")))?;
         }
         let child = command
             .spawn()
@@ -91,30 +67,56 @@ impl Running {
     }
 
     /// Passes on a signal that came to us.
-    pub(crate) fn pass_on(&self, signal: Signal) {
+    ///
+    /// # Errors
+    /// As for [`send_to_all`](Running::send_to_all).
+    pub(crate) fn pass_on(&self, signal: Signal) -> io::Result<()> {
+        if self.own_group && ends(signal) {
+            // As from a terminal: what the command has started would go on without its lock.
+            return self.send_to_all(signal);
+        }
         // The terminal sends these two to the whole foreground group, and so to the command itself.
         let from_terminal = matches!(signal, Signal::INT | Signal::QUIT);
-        if !(from_terminal && !self.own_group && in_foreground()) {
-            self.send(signal);
+        if from_terminal && !self.own_group && in_foreground() {
+            return Ok(());
+        }
+        self.send(signal)
+    }
+
+    /// Wakes what has a group of its own, for a signal that is to end it.
+    pub(crate) fn wake_for(&self, signal: Signal) {
+        if self.own_group && ends(signal) {
+            // Who may not be sent this one was not sent the other, either, and that was told.
+            let _ = self.send_to_all(Signal::CONT);
         }
     }
 
     /// Sends a signal to the command, if it still runs.
-    fn send(&self, signal: Signal) {
+    fn send(&self, signal: Signal) -> io::Result<()> {
         // Once it has been waited for the number may be another process's.
-        if let Some(pid) = self.pid.filter(|_| self.child.id().is_some()) {
-            // It may have ended in this moment.
-            let _ = kill_process(pid, signal);
+        match self.pid.filter(|_| self.child.id().is_some()) {
+            Some(pid) => sent(kill_process(pid, signal)),
+            None => Ok(()),
         }
     }
 
+    /// Whether anybody is left of the command and of what it has started, as far as they are known.
+    pub(crate) fn group_lives(&self) -> bool {
+        self.own_group
+            && self.pid.is_some_and(|pid| {
+                // Who may not be sent a signal is there.
+                test_kill_process_group(pid) != Err(Errno::SRCH)
+            })
+    }
+
     /// Sends a signal to the command and to all that it has started, as far as they are known.
-    pub(crate) fn send_to_all(&self, signal: Signal) {
+    ///
+    /// # Errors
+    /// If we may not: it runs for another user, as under `sudo`. That it has ended is none.
+    pub(crate) fn send_to_all(&self, signal: Signal) -> io::Result<()> {
         match self.pid {
             // The number stays the group's as long as anybody is in it.
-            Some(pid) if self.own_group => {
-                let _ = kill_process_group(pid, signal);
-            }
+            Some(pid) if self.own_group => sent(kill_process_group(pid, signal)),
             _ => self.send(signal),
         }
     }
@@ -176,6 +178,20 @@ pub(crate) fn become_command(mut arguments: impl Iterator<Item = OsString>) -> u
     status
 }
 
+/// Whether a signal is to end who gets it. The others are for the command alone: what it has started may not
+/// know them, and would end.
+fn ends(signal: Signal) -> bool {
+    [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].contains(&signal)
+}
+
+/// It may have ended in this moment.
+fn sent(result: Result<(), Errno>) -> io::Result<()> {
+    match result {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What a shell would call the end of a command.
 pub(crate) fn status_of(end: ExitStatus) -> u8 {
     match (end.code(), end.signal()) {
@@ -185,12 +201,23 @@ pub(crate) fn status_of(end: ExitStatus) -> u8 {
     }
 }
 
+/// Stops us, as SIGTSTP does where nobody listens for it. This may return before we are stopped, so what is
+/// to be done afterwards waits for SIGCONT.
+pub(crate) fn stop_ourselves() {
+    // We may always send a signal to ourselves.
+    let _ = kill_process(getpid(), Signal::STOP);
+}
+
+/// Whether a terminal controls us: we are the job in its foreground, or one of the standard streams is
+/// that terminal. A pipeline has its own streams and is in the foreground all the same.
 fn on_terminal() -> bool {
-    tcgetpgrp(io::stdin()).is_ok() || tcgetpgrp(io::stderr()).is_ok()
+    in_foreground()
+        || tcgetpgrp(io::stdin()).is_ok()
+        || tcgetpgrp(io::stdout()).is_ok()
+        || tcgetpgrp(io::stderr()).is_ok()
 }
 
 fn in_foreground() -> bool {
-    let ours = getpgrp();
-    tcgetpgrp(io::stdin()).is_ok_and(|group| group == ours)
-        || tcgetpgrp(io::stderr()).is_ok_and(|group| group == ours)
+    let terminal = File::open("/dev/tty");
+    terminal.is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
 }

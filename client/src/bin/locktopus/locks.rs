@@ -2,10 +2,12 @@
 
 use crate::http::{self, Locks, Waiter};
 use crate::paths;
-use crate::{args, print, print_line};
+use crate::{Failure, args, print, print_line};
 use hyper::{Method, StatusCode};
 use locktopus_client::{Error, Options};
 use serde::Deserialize;
+use std::env;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -13,7 +15,7 @@ use std::time::Duration;
 /// How often `--watch` looks.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(crate) async fn locks(args: args::Locks, options: &Options) -> Result<(), Error> {
+pub(crate) async fn locks(args: args::Locks, options: &Options) -> Result<(), Failure> {
     let mut parameters = vec![];
     if let Some(path) = &args.path {
         parameters.push(("path", paths::write(path)));
@@ -21,7 +23,7 @@ pub(crate) async fn locks(args: args::Locks, options: &Options) -> Result<(), Er
     if let Some(limit) = args.limit {
         parameters.push(("limit", limit.to_string()));
     }
-    let clears = args.watch && io::stdout().is_terminal();
+    let clears = args.watch && io::stdout().is_terminal() && obeys_escapes(env::var_os("TERM"));
     loop {
         let text = http::locks_text(options, &parameters).await?;
         let shown = if args.json {
@@ -35,18 +37,19 @@ pub(crate) async fn locks(args: args::Locks, options: &Options) -> Result<(), Er
         } else {
             shown
         };
-        if !print(&shown) || !args.watch {
+        if !print(&shown)? || !args.watch {
             return Ok(());
         }
         tokio::time::sleep(WATCH_INTERVAL).await;
     }
 }
 
-pub(crate) async fn release(lock: &str, options: &Options) -> Result<(), Error> {
+pub(crate) async fn release(lock: &str, options: &Options) -> Result<(), Failure> {
     if lock.is_empty() || !lock.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(Error::Options(format!(
             "{lock:?} is no token; `locktopus locks` shows them"
-        )));
+        ))
+        .into());
     }
     let path = format!("/locks/{lock}?{}", http::query(options).finish());
     match http::ask(options, Method::DELETE, &path).await? {
@@ -61,14 +64,13 @@ pub(crate) async fn release(lock: &str, options: &Options) -> Result<(), Error> 
             } else {
                 "withdrawn"
             };
-            print_line(&format!("{lock} is {done}"));
-            Ok(())
+            print_line(&format!("{lock} is {done}"))
         }
-        (status, text) => Err(http::refusal(status, &text)),
+        (status, text) => Err(http::refusal(status, &text).into()),
     }
 }
 
-pub(crate) async fn status(json: bool, options: &Options) -> Result<(), Error> {
+pub(crate) async fn status(json: bool, options: &Options) -> Result<(), Failure> {
     #[derive(Deserialize)]
     struct Server {
         version: String,
@@ -88,8 +90,7 @@ pub(crate) async fn status(json: bool, options: &Options) -> Result<(), Error> {
 
     let text = http::get(options, "/namespaces").await?;
     if json {
-        print_line(text.trim_end());
-        return Ok(());
+        return print_line(text.trim_end());
     }
     let server: Server = http::decode(&text)?;
     let mut page = format!(
@@ -121,8 +122,7 @@ pub(crate) async fn status(json: bool, options: &Options) -> Result<(), Error> {
         page += "\n";
         page += &table(&head, rows);
     }
-    print(&page);
-    Ok(())
+    print(&page).map(|_| ())
 }
 
 fn table_of_locks(namespace: &str, locks: &Locks) -> String {
@@ -207,6 +207,11 @@ fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     text
 }
 
+/// Whether a terminal of this kind does more than to print.
+fn obeys_escapes(kind: Option<OsString>) -> bool {
+    kind.is_some_and(|kind| !kind.is_empty() && kind != "dumb")
+}
+
 /// A time in milliseconds, as short as people say it.
 pub(crate) fn span(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
@@ -234,6 +239,14 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dumb_terminal_gets_no_escape_codes() {
+        for (kind, obeys) in [("xterm", true), ("dumb", false), ("", false)] {
+            assert_eq!(obeys_escapes(Some(kind.into())), obeys, "{kind}");
+        }
+        assert!(!obeys_escapes(None));
+    }
 
     #[test]
     fn the_table_says_who_waits_for_whom() {

@@ -4,10 +4,13 @@ mod args;
 mod bench;
 mod child;
 mod http;
+mod line;
 mod locks;
 mod mode;
 mod paths;
 mod run;
+mod signals;
+mod watch;
 
 use argh::ArgsInfo as _;
 use argh_complete::Generator as _;
@@ -24,11 +27,10 @@ fn main() -> ExitCode {
     if arguments.next_if(|first| first == child::BECOME).is_some() {
         return ExitCode::from(child::become_command(arguments));
     }
-    let (parsed, command) = match args::parse(arguments.collect()) {
+    let (parsed, command) = match line::parse(arguments.collect()) {
         Ok(parsed) => parsed,
         Err(exit) if exit.status.is_ok() => {
-            print_line(&exit.output);
-            return ExitCode::SUCCESS;
+            return ended(print_line(&exit.output));
         }
         Err(exit) => {
             complain(&format!("{}; see --help", exit.output.trim_end()));
@@ -36,8 +38,7 @@ fn main() -> ExitCode {
         }
     };
     if parsed.version {
-        print_line(concat!("locktopus ", env!("CARGO_PKG_VERSION")));
-        return ExitCode::SUCCESS;
+        return ended(print_line(concat!("locktopus ", env!("CARGO_PKG_VERSION"))));
     }
     let Some(parsed) = parsed.command else {
         complain(
@@ -68,36 +69,27 @@ async fn obey(parsed: Command, command: Vec<std::ffi::OsString>) -> ExitCode {
         Command::Locks(mut args) => {
             match server(&args.url, &args.namespace, &args.token, args.ca_file.take()) {
                 Ok(options) => locks::locks(args, &options).await,
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             }
         }
         Command::Release(args) => {
             match server(&args.url, &args.namespace, &args.token, args.ca_file) {
                 Ok(options) => locks::release(&args.lock, &options).await,
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             }
         }
         Command::Status(args) => match server(&args.url, &None, &args.token, args.ca_file) {
             Ok(options) => locks::status(args.json, &options).await,
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         },
         Command::Bench(mut args) => {
             match server(&args.url, &args.namespace, &args.token, args.ca_file.take()) {
                 Ok(options) => bench::bench(args, options).await,
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             }
         }
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error.to_string());
-            match error {
-                Error::Options(_) => ExitCode::from(USAGE),
-                _ => ExitCode::FAILURE,
-            }
-        }
-    }
+    ended(done)
 }
 
 fn server(
@@ -114,7 +106,7 @@ fn server(
     )
 }
 
-fn completions(shell: &str) -> Result<(), Error> {
+fn completions(shell: &str) -> Result<(), Failure> {
     let info = Locktopus::get_args_info();
     let script = match shell {
         "bash" => argh_complete::bash::Bash::generate("locktopus", &info),
@@ -124,25 +116,63 @@ fn completions(shell: &str) -> Result<(), Error> {
         other => {
             return Err(Error::Options(format!(
                 "unknown shell {other:?}; allowed are bash, fish, nushell and zsh"
-            )));
+            ))
+            .into());
         }
     };
-    print_line(&script);
-    Ok(())
+    print_line(&script)
 }
 
-/// Writes to standard output; whether anybody reads it.
-fn print(text: &str) -> bool {
+/// Writes to standard output; whether anybody reads on. That nobody does is no failure: who closes a pipe has
+/// seen enough.
+fn print(text: &str) -> Result<bool, Failure> {
     let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .is_ok()
+    let written = stdout.write_all(text.as_bytes());
+    match written.and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::Output(error)),
+    }
 }
 
-fn print_line(text: &str) {
-    // Nobody reads on: nothing to be done about that.
-    let _ = print(&format!("{text}\n"));
+fn print_line(text: &str) -> Result<(), Failure> {
+    print(&format!("{text}\n")).map(|_| ())
+}
+
+/// Why a command of ours has failed.
+enum Failure {
+    Client(Error),
+    /// Standard output does not take what we say.
+    Output(io::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Client(error)
+    }
+}
+
+impl Failure {
+    /// Says what it is, and gives the exit status.
+    fn complain(self) -> ExitCode {
+        match self {
+            Failure::Client(error) => {
+                complain(&error.to_string());
+                match error {
+                    Error::Options(_) => ExitCode::from(USAGE),
+                    _ => ExitCode::FAILURE,
+                }
+            }
+            Failure::Output(error) => {
+                complain(&format!("cannot write to standard output: {error}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn ended(done: Result<(), Failure>) -> ExitCode {
+    done.map_or_else(Failure::complain, |()| ExitCode::SUCCESS)
 }
 
 /// Says on standard error what is wrong. That nobody reads it must not end us.

@@ -7,18 +7,20 @@
 //! ```
 
 use crate::args;
-use crate::child::{Running, Signals, status_of, status_of_signal};
+use crate::child::{Running, status_of_signal};
 use crate::http;
 use crate::locks::{span, whose};
 use crate::paths::show_set;
+use crate::signals::Signals;
+use crate::watch::Watch;
 use crate::{USAGE, complain};
 use indicatif::{ProgressBar, ProgressStyle};
-use locktopus_client::{Client, Error, Guard, Lost, Options, Pending, Resource};
+use locktopus_client::{Client, Error, Guard, Options, Pending, Resource};
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
 /// Exit status where the server cannot be reached or refuses: `EX_UNAVAILABLE` of sysexits.h.
 const UNAVAILABLE: u8 = 69;
@@ -111,7 +113,7 @@ impl Plan {
             args.token.as_deref(),
             args.ca_file.clone(),
         )?;
-        let abandon_timeout = args.abandon_timeout;
+        let abandon_timeout = args.abandon_timeout.unwrap_or(options.abandon_timeout);
         if abandon_timeout < Duration::from_millis(100) {
             return Err(Error::Options(
                 "the abandon timeout must be 100ms or more: a command needs time to stop"
@@ -139,8 +141,9 @@ impl Plan {
         Ok(Plan {
             options,
             resources,
-            timeout: args.timeout,
-            try_: args.try_,
+            timeout: args.timeout.filter(|time| !time.is_zero()),
+            // No time at all is no time to ask, either; who says so means this.
+            try_: args.try_ || args.timeout == Some(Duration::ZERO),
             quiet: args.quiet,
             grace,
         })
@@ -272,8 +275,16 @@ impl Plan {
             ("LOCKTOPUS_TOKEN", guard.id().to_owned()),
             ("LOCKTOPUS_RESOURCES", resources),
         ];
-        let (status, lost) = match Running::start(command, &environment) {
-            Ok(running) => self.watch(running, &guard, signals).await,
+        // We may have been stopped between the grant and now.
+        if guard.deadline() <= Instant::now() {
+            complain("the lock was granted, but too long ago to be surely ours still; not run");
+            return UNAVAILABLE;
+        }
+        let (status, lost) = match Running::start(command, &environment, signals) {
+            Ok(running) => {
+                let watch = Watch::new(running, &guard, self.grace);
+                watch.outcome(signals).await
+            }
             Err((status, what)) => {
                 complain(&what);
                 (status, false)
@@ -288,69 +299,6 @@ impl Plan {
             Err(_) => complain("the lock was not released: the server does not confirm it"),
         }
         status
-    }
-
-    /// Waits for the end of the command; its status, and whether the lock was lost before.
-    async fn watch(
-        &self,
-        mut running: Running,
-        guard: &Guard,
-        signals: &mut Signals,
-    ) -> (u8, bool) {
-        let mut lost = std::pin::pin!(guard.lost());
-        let mut kill_at: Option<Instant> = None;
-        let mut killed = false;
-        let ended = loop {
-            let kill = async {
-                match kill_at {
-                    Some(at) => sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                ended = running.ended() => break ended,
-                signal = signals.next() => running.pass_on(signal),
-                lost = &mut lost, if kill_at.is_none() => {
-                    kill_at = Some(self.last_moment(&lost));
-                    complain(&format!("the lock is lost: {}; the command gets SIGTERM", lost.reason()));
-                    running.send_to_all(Signal::TERM);
-                    // Who is stopped hears nothing.
-                    running.send_to_all(Signal::CONT);
-                }
-                () = kill, if !killed => {
-                    complain("the command still runs without its lock, and gets SIGKILL");
-                    running.send_to_all(Signal::KILL);
-                    killed = true;
-                }
-            }
-        };
-        if kill_at.is_some() {
-            // Whatever it has started has no lock either.
-            running.send_to_all(Signal::KILL);
-        }
-        let status = ended.map_or_else(
-            |error| {
-                complain(&format!("cannot wait for the command: {error}"));
-                u8::MAX
-            },
-            status_of,
-        );
-        (status, kill_at.is_some())
-    }
-
-    /// When the command must be gone: after the grace, and well before the deadline.
-    fn last_moment(&self, lost: &Lost) -> Instant {
-        let margin = self.options.abandon_timeout / 24;
-        let now = Instant::now();
-        match lost.reason() {
-            // The server has taken the lock, and there is no deadline that could be kept: whoever
-            // did that has decided so. The command may still clean up.
-            Error::Refused(_) => now + self.grace,
-            _ => {
-                let latest = lost.deadline().checked_sub(margin).unwrap_or(now);
-                (now + self.grace).min(latest).max(now)
-            }
-        }
     }
 }
 
