@@ -36,8 +36,8 @@ use std::marker::PhantomData;
 /// The close code that follows an error object.
 pub const CLOSE_CODE_ERROR: u16 = 3000;
 
-/// How the answer begins to a request that comes while the server is being shut down. Only that tells it apart
-/// from a request that is refused for good.
+/// How the answer begins to a request that comes while the server is being shut down. Only that tells it
+/// apart from a request that is refused for good.
 pub const SHUTTING_DOWN: &str = "the server is shutting down";
 
 /// The longest error text in bytes: it is also the reason of the close frame, which has room for

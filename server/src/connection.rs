@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use hyper::body::Bytes;
 use hyper_tungstenite::HyperWebsocket;
 use hyper_tungstenite::tungstenite::protocol::{Message, Role};
-use locktopus_client::protocol::{Resource, Response};
+use locktopus_client::protocol::{Resource, Response, SHUTTING_DOWN};
 use locktopus_engine::{Lock, LockError, Mode};
 use std::fmt::Write as _;
 use std::pin::pin;
@@ -196,9 +196,9 @@ impl Connection {
                 *lock = Some(queued);
                 Input::Queued { token, acquired }
             }
-            Err(LockError::Closed) => Input::Refused(
-                "the server is shutting down; no new locks, only releases are allowed".to_owned(),
-            ),
+            Err(LockError::Closed) => Input::Refused(format!(
+                "{SHUTTING_DOWN}; no new locks, only releases are allowed"
+            )),
             Err(refused) => Input::Refused(refused.to_string()),
         }
     }

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
 use hyper::header::{VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use hyper::{Method, Request, Version};
+use locktopus_client::protocol::SHUTTING_DOWN;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -110,7 +111,7 @@ async fn route(
             let listed = tokio::task::spawn_blocking(move || listing::locks(&namespace, &filter));
             let answer = listed
                 .await
-                .map_err(|_| Refusal::unavailable("the server is shutting down"))?;
+                .map_err(|_| Refusal::unavailable(SHUTTING_DOWN))?;
             Ok(keeping(varies(answer), server, turn, slow))
         }
     }
@@ -181,7 +182,7 @@ fn upgrade(
     let joined = server.namespaces.join(&asked.namespace, &client);
     let member = joined.map_err(|error| {
         Refusal::unavailable(match error {
-            NotJoined::Closed => "the server is shutting down".to_owned(),
+            NotJoined::Closed => SHUTTING_DOWN.to_owned(),
             NotJoined::Full => format!(
                 "too many namespaces; at most {} are allowed",
                 config.limits.namespaces

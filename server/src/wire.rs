@@ -8,7 +8,7 @@ use hyper_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError}
 use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use hyper_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
 use hyper_util::rt::TokioIo;
-use locktopus_client::protocol::{CLOSE_CODE_ERROR, Response};
+use locktopus_client::protocol::{CLOSE_CODE_ERROR, Response, SHUTTING_DOWN};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -97,7 +97,7 @@ pub(crate) async fn goodbye(mut websocket: WebSocket, end: End) {
                 Some(close_frame(CLOSE_CODE_ERROR.into(), what))
             }
             End::ShutDown => {
-                let reason = "the server is shutting down".to_owned();
+                let reason = SHUTTING_DOWN.to_owned();
                 Some(close_frame(CloseCode::Away, reason))
             }
         };
