@@ -318,7 +318,7 @@ async fn a_client_that_talks_and_does_not_listen_is_no_holder() {
 #[tokio::test]
 async fn a_slow_message_is_a_sign_of_life() {
     let mut config = quick();
-    config.ping_timeout = Duration::from_millis(600);
+    config.ping_timeout = Duration::from_secs(1);
     let server = Server::start_with(config).await;
     let client = server.connect("namespace=n").await;
     let mut stream = client.0.into_inner();
@@ -328,7 +328,7 @@ async fn a_slow_message_is_a_sign_of_life() {
     frame.extend(text);
     for byte in frame {
         stream.write_all(&[byte]).await.expect("taken");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(40)).await;
     }
     server.until_held("a").await;
 }
