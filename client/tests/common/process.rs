@@ -84,6 +84,20 @@ impl Drop for Process {
     }
 }
 
+/// The same command, started by a program that becomes it.
+fn through(program: &str, args: &[&str], command: &Command) -> Command {
+    let mut through = Command::new(program);
+    through.args(args);
+    through.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => through.env(name, value),
+            None => through.env_remove(name),
+        };
+    }
+    through
+}
+
 pub(crate) struct Server {
     pub(crate) process: Process,
     pub(crate) url: String,
@@ -121,23 +135,16 @@ impl Server {
         self.command(args).output().expect("runs")
     }
 
+    /// With no signal ignored, even if the tests run under `nohup`.
     pub(crate) fn spawn(&self, args: &[&str]) -> Process {
-        let mut command = self.command(args);
+        let mut command = through("env", &["--default-signal"], &self.command(args));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Process(command.spawn().expect("starts"))
     }
 
     /// As [`spawn`](Server::spawn), in a session without a terminal, wherever the tests run.
     pub(crate) fn spawn_away(&self, args: &[&str]) -> Process {
-        let here = self.command(args);
-        let mut command = Command::new("setsid");
-        command.arg(here.get_program()).args(here.get_args());
-        for (name, value) in here.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
+        let mut command = through("setsid", &[], &self.command(args));
         command.stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Process(command.spawn().expect("starts"))
