@@ -305,7 +305,8 @@ impl std::error::Error for DecodeError {}
 /// Keeps what is allowed within [`MAX_ERROR_BYTES`], whatever came.
 impl From<serde_json::Error> for DecodeError {
     fn from(error: serde_json::Error) -> DecodeError {
-        const ALLOWED: &str = r#"; allowed: {"action":"lock","resources":[…]} or "release""#;
+        const ALLOWED: &str =
+            r#"; allowed: {"action":"lock","resources":[…]} or {"action":"release"}"#;
         let text = error.to_string();
         // A message is one line; where in it does not say much.
         let (what, _) = text.rsplit_once(" at line ").unwrap_or((&text, ""));

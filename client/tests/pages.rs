@@ -228,7 +228,7 @@ async fn the_wait_says_who_holds_the_lock() {
         .expect("text");
     assert_eq!(
         line.as_deref(),
-        Some("locktopus: waiting for w a: held by nightly-job (127.0.0.1:40000) since 1s")
+        Some("locktopus: waiting for w a: held by nightly-job (127.0.0.1:40000) for 1s")
     );
     peer.say_state("17", "lock", "acquired").await;
     assert_eq!(

@@ -100,7 +100,7 @@ pub(crate) struct Flags {
     #[argh(option, arg_name = "seconds")]
     pub(crate) stats_interval: Option<String>,
     /// print the version
-    #[argh(switch)]
+    #[argh(switch, short = 'V')]
     pub(crate) version: bool,
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
     example = "{command_name} run -w backup/db -r config -- ./backup.sh --full",
     example = "{command_name} locks --watch",
     example = "{command_name} run --help",
-    note = "A path is written a/b/c, with \\/ for a slash in a segment and \\\\ for a backslash; '' is the root, which is everything."
+    note = "A path is written a/b/c, with \\/ for a slash in a segment and \\\\ for a backslash; '' is the root, which is everything. \\e is an empty segment, \\u{{HEX}} any character."
 )]
 pub(crate) struct Locktopus {
     /// print the version
@@ -56,7 +56,7 @@ pub(crate) enum Command {
     example = "{command_name} -w store -- sh -c 'curl -H \"Token: $LOCKTOPUS_TOKEN\" http://store/'",
     note = "The command finds LOCKTOPUS_TOKEN, the fencing token, and LOCKTOPUS_RESOURCES, the set as JSON, in its environment. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to it. If the lock is lost it gets SIGTERM, and SIGKILL before another can have the lock.",
     note = "Exit status: the command's; 128+n if signal n ended it; 126 or 127 if it could not be run; -E (75) if others held the lock for too long; 69 if the server could not be reached or refused; 2 for bad arguments.",
-    note = "A path is written a/b/c, with \\/ for a slash in a segment and \\\\ for a backslash; '' is the root, which is everything."
+    note = "A path is written a/b/c, with \\/ for a slash in a segment and \\\\ for a backslash; '' is the root, which is everything. \\e is an empty segment, \\u{{HEX}} any character."
 )]
 pub(crate) struct Run {
     /// lock this path for write; may be repeated

@@ -139,14 +139,7 @@ fn table_of_locks(namespace: &str, locks: &Locks) -> String {
             why(request, locks),
         ]
     });
-    let head = [
-        "TOKEN",
-        "STATE",
-        "SINCE",
-        "RESOURCES",
-        "CLIENT",
-        "WAITS FOR",
-    ];
+    let head = ["TOKEN", "STATE", "FOR", "RESOURCES", "CLIENT", "WAITS FOR"];
     let mut page = table(&head, rows);
     if locks.truncated {
         page += "there are more; --limit and --path choose\n";
@@ -261,9 +254,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                r"TOKEN  STATE     SINCE  RESOURCES       CLIENT                                                     WAITS FOR",
-                r"12     acquired  1s     w a/b\/c, r ''  nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s at most",
-                r"17     waiting   ?      r a             ?                                                          12: nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s at most",
+                r"TOKEN  STATE     FOR  RESOURCES       CLIENT                                                     WAITS FOR",
+                r"12     acquired  1s   w a/b\/c, r ''  nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s at most",
+                r"17     waiting   ?    r a             ?                                                          12: nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s at most",
                 "there are more; --limit and --path choose",
             ]
         );

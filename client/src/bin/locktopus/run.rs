@@ -263,7 +263,7 @@ impl Plan {
         };
         let whose = whose(before);
         Some(match before.since_ms {
-            Some(since) => format!("{does} by {whose} since {}", span(since)),
+            Some(since) => format!("{does} by {whose} for {}", span(since)),
             None => format!("{does} by {whose}"),
         })
     }
