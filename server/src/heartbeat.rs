@@ -107,7 +107,7 @@ mod tests {
                 Beat::Dead => break (now - start).as_secs(),
             }
         };
-        assert_eq!((pings, death), (vec![15, 30], 40), "and a last look");
+        assert_eq!((pings, death), (vec![15, 30], 40));
     }
 
     #[test]

@@ -181,7 +181,7 @@ async fn without_a_ping_interval_nobody_is_pinged() {
 }
 
 #[tokio::test]
-async fn a_client_that_stops_reading_is_closed_and_costs_no_more_than_its_buffers() {
+async fn a_client_that_stops_reading_is_closed() {
     let server = Server::start_with(quick()).await;
     let bystander = Bystander::beside(&server).await;
     let mut deaf = server.connect("namespace=n").await;
