@@ -27,15 +27,7 @@ impl Clock {
         // AcqRel: draws are read-modify-writes of one word, so an earlier draw happens before a
         // later one. This is the edge that makes the entries of an earlier ticket visible to the
         // walk of a later one; nothing else in the engine needs a fence for that.
-        let relaxed = mutated!(RelaxedDraw);
-        self.0.fetch_add(
-            1,
-            if relaxed {
-                Ordering::Relaxed
-            } else {
-                Ordering::AcqRel
-            },
-        )
+        self.0.fetch_add(1, Ordering::AcqRel)
     }
 
     /// Marks every later ticket as refused.

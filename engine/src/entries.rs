@@ -100,14 +100,11 @@ impl Entries {
         };
         let own = self.section(only.mode).insert(only, request, guard);
         let ticket = request.publish(clock);
-        if mutated!(MarkAfterPublishing) {
-            self.section(only.mode).mark(only);
-        }
         // If nobody drew between our birth and our ticket, then every entry at our path that sorts
         // before ours was born later or with us, hence drew later: only what sorts after ours
         // matters, and one step shows whether there is anything of our subtree.
         let own_writes_are_clear = only.mode == Mode::Write
-            && (ticket == request.birth || mutated!(AlwaysShortcut))
+            && ticket == request.birth
             && !own.next_is(|next| only.path.contains(&next.path));
         if own_writes_are_clear {
             Cursor::PAST_OWN_WRITES
@@ -137,9 +134,6 @@ impl Entries {
         guard: &'g Guard,
     ) -> Option<(Cursor, &'g Arc<Request>)> {
         let mut from = cursor;
-        if mutated!(ResumePastTheSpan) && from.after.take().is_some() {
-            from.span += 1;
-        }
         let rest = walk
             .resources
             .iter()
@@ -278,9 +272,7 @@ impl Section {
         request: &Arc<Request>,
         guard: &'g Guard,
     ) -> Inserted<'a, 'g, Key, Arc<Request>> {
-        if !mutated!(MarkAfterPublishing) {
-            self.mark(resource);
-        }
+        self.mark(resource);
         self.list
             .insert(Key::of(resource, request), Arc::clone(request), guard)
     }

@@ -114,11 +114,6 @@ impl<T: Subscriber> Event<T> {
 
     /// Makes it happen. The subscribers must be served by the caller; `None` if it had happened.
     pub(crate) fn happen(&self) -> Option<Subscribers<T>> {
-        if mutated!(TakeBeforeHappening) {
-            let taken = self.take();
-            let before = self.word.fetch_or(HAPPENED, Ordering::AcqRel);
-            return (before & HAPPENED == 0).then_some(taken);
-        }
         // E2. Release: for whoever sees it happened. Acquire: pairs with the announcement.
         let before = self.word.fetch_or(HAPPENED, Ordering::AcqRel);
         match before {
@@ -140,11 +135,7 @@ impl<T: Subscriber> Event<T> {
     /// that nobody else will, this one among them unless somebody has just taken it to serve it.
     pub(crate) fn subscribe(&self, subscriber: T) -> Option<Subscribers<T>> {
         // E1. AcqRel: the announcement is ordered before or after `happen` in the word's order.
-        let before = if mutated!(NoAnnouncement) {
-            self.word.load(Ordering::Acquire)
-        } else {
-            self.word.fetch_or(ANNOUNCED, Ordering::AcqRel)
-        };
+        let before = self.word.fetch_or(ANNOUNCED, Ordering::AcqRel);
         if before & HAPPENED != 0 {
             return Some(Subscribers::one(subscriber));
         }
@@ -162,7 +153,7 @@ impl<T: Subscriber> Event<T> {
                 break;
             }
         }
-        (self.has_happened() && !mutated!(NoLookAfterPush)).then(|| self.take())
+        self.has_happened().then(|| self.take())
     }
 
     /// Reports that one subscriber has died, so that the dead never outnumber the living by much.
@@ -172,7 +163,7 @@ impl<T: Subscriber> Event<T> {
     pub(crate) fn bury(&self) {
         // AcqRel: who claims a death must see it.
         let dead = self.dead.fetch_add(1, Ordering::AcqRel) + 1;
-        if dead < FEW_DEAD || mutated!(NoPurge) {
+        if dead < FEW_DEAD {
             return;
         }
         let len = self.chain.load().map_or(0, |head| head.len);
@@ -223,11 +214,6 @@ impl<T: Subscriber> Event<T> {
                     len,
                 })));
             }
-            let head = if mutated!(PurgeForgetsTheNew) {
-                self.chain.load()
-            } else {
-                head
-            };
             if self.chain.replace(&head, purged.0.clone()) {
                 return;
             }

@@ -67,9 +67,6 @@
 //! `serde`: `Serialize` and `Deserialize` for [`Path`], [`Mode`] and [`Resource`], `Serialize` for
 //! [`Stats`] and [`RequestInfo`].
 
-#[macro_use]
-mod seams;
-
 mod clock;
 mod cursor;
 mod entries;

@@ -46,12 +46,7 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn new(resources: ResourceSet, birth: u64) -> Request {
-        let published = mutated!(PublishedFromTheStart);
-        Request::with_ticket(
-            resources,
-            birth,
-            if published { PUBLISHED } else { PUBLISHING },
-        )
+        Request::with_ticket(resources, birth, PUBLISHING)
     }
 
     pub(crate) fn with_ticket(resources: ResourceSet, birth: u64, ticket: u64) -> Request {
@@ -70,24 +65,17 @@ impl Request {
     pub(crate) fn publish(&self, clock: &Clock) -> u64 {
         // R1. Release: pairs with the Acquire in `order`, so that a helper's draw, hence every
         // ticket after it, happens after our insertions.
-        if !mutated!(PublishedFromTheStart) {
-            self.ticket.store(PUBLISHED, Ordering::Release);
-        }
+        self.ticket.store(PUBLISHED, Ordering::Release);
         self.draw(clock)
     }
 
     /// Its ticket; or a number that compares as later than every ticket drawn so far, if it has
     /// none yet and whoever draws it will get a later one.
     pub(crate) fn order(&self, clock: &Clock) -> u64 {
-        if mutated!(WaitForTheTicket) {
-            let patience = (0..1_000_000).map(|_| self.ticket.load(Ordering::Acquire));
-            let has_one = patience.into_iter().any(|ticket| ticket != PUBLISHED);
-            assert!(has_one, "it waits for a ticket");
-        }
         match self.ticket.load(Ordering::Acquire) {
             // Its owner may have drawn a number smaller than ours and not have written it yet.
             // Help, so that neither has to wait for the other to go on.
-            PUBLISHED if !mutated!(NoHelping) => self.draw(clock),
+            PUBLISHED => self.draw(clock),
             ticket => ticket,
         }
     }
@@ -136,9 +124,7 @@ impl Request {
     /// and then sees `released`: the slot is swapped by both, so one of them at least finds the
     /// newest entry, and no entry is found twice.
     pub(crate) fn bury_watch(&self) {
-        if let Some(watched) = self.watched.take()
-            && !mutated!(NoBurial)
-        {
+        if let Some(watched) = self.watched.take() {
             watched.released.bury();
         }
     }

@@ -74,9 +74,6 @@ impl Table {
     pub(crate) fn leave(&self, request: &Arc<Request>) {
         let guard = pin();
         // T2: whoever is granted below finds that these entries are gone.
-        if mutated!(RemoveAfterAdvancing) {
-            self.end(request, pin());
-        }
         self.entries.remove(request, &guard);
         if let beyond_first @ 1.. = request.resources.len() - 1 {
             self.beyond_first.fetch_sub(beyond_first, Ordering::Relaxed);
@@ -131,9 +128,6 @@ impl Table {
 
     fn grant(&self, request: &Request) -> impl Iterator<Item = Arc<Waiter>> + use<> {
         let waiters = request.granted.happen();
-        if mutated!(CountEveryGrant) && waiters.is_none() {
-            self.settle(request);
-        }
         // Otherwise it was withdrawn at this moment.
         if waiters.is_some() {
             self.settle(request);

@@ -9,9 +9,9 @@
 //! 4. statistics and listing say the same as the handles after each round;
 //! 5. at the end nothing is left.
 
-use crate::seams::{Mutation, with};
 use crate::{Lock, LockManager, Path, RequestState, Resource};
 use generator::{Generator, Gn};
+use locktopus_loom_tests::{Mutation, with};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, RngAlgorithm, TestRng, TestRunner};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -2,9 +2,9 @@
 //! others take for thousands of operations on conflicting and on disjoint paths. Then it resumes,
 //! and all ends well.
 
-use crate::seams::{Mutation, with};
 use crate::steps::{Suspension, suspend_later};
 use crate::{Lock, LockManager, Resource};
+use locktopus_loom_tests::{Mutation, with};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
