@@ -19,7 +19,9 @@
 use crate::error::{Error, printable};
 use crate::lease::{Command, Handle, Lost, Stage};
 use crate::pool::{Open, Pool};
-use crate::protocol::{Action, CLOSE_CODE_ERROR, Request, Response, SHUTTING_DOWN, State as Said};
+use crate::protocol::v1::{
+    Action, CLOSE_CODE_ERROR, Request, Response, SHUTTING_DOWN, State as Said,
+};
 use crate::pulse::{Pings, Pulse};
 use crate::stream::WebSocket;
 use futures_util::{SinkExt, StreamExt};

@@ -1,6 +1,6 @@
 //! What can go wrong, sorted by what there is to do about it.
 
-use crate::protocol::fit_error;
+use crate::protocol::v1::fit_error;
 use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
@@ -75,6 +75,6 @@ mod tests {
     #[test]
     fn what_the_server_says_is_shown_on_one_short_line() {
         assert_eq!(printable(" a\r\n\u{1b}[2Jb\n"), "a   [2Jb");
-        assert!(printable(&"é".repeat(5000)).len() <= crate::protocol::MAX_ERROR_BYTES);
+        assert!(printable(&"é".repeat(5000)).len() <= crate::protocol::v1::MAX_ERROR_BYTES);
     }
 }

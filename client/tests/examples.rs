@@ -1,5 +1,4 @@
 //! The examples, against a real server. Each asserts what it shows.
-#![cfg(feature = "client")]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! The library against servers that say what they like, or nothing.
-#![cfg(feature = "client")]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! The library against a real server.
-#![cfg(feature = "client")]
 
 mod common;
 

@@ -4,7 +4,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use locktopus_client::protocol::{MAX_ERROR_BYTES, Response, State};
+use locktopus_protocol::v1::{MAX_ERROR_BYTES, Response, State};
 use locktopus_server::session::{Effect, Input, Left, Session};
 
 #[derive(Debug, Arbitrary)]

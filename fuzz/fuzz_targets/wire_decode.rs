@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use locktopus_client::protocol::{MAX_ERROR_BYTES, Request, Response, fit_error};
+use locktopus_protocol::v1::{MAX_ERROR_BYTES, Request, Response, fit_error};
 
 fuzz_target!(|frame: &[u8]| {
     match Request::decode(frame) {

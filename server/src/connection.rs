@@ -11,8 +11,9 @@ use futures_util::StreamExt;
 use hyper::body::Bytes;
 use hyper_tungstenite::HyperWebsocket;
 use hyper_tungstenite::tungstenite::protocol::{Message, Role};
-use locktopus_client::protocol::{Resource, Response, SHUTTING_DOWN};
 use locktopus_engine::{Lock, LockError, Mode};
+use locktopus_protocol::Resource;
+use locktopus_protocol::v1::{NO_NEW_LOCKS, Response};
 use std::fmt::Write as _;
 use std::pin::pin;
 use std::sync::Arc;
@@ -196,9 +197,7 @@ impl Connection {
                 *lock = Some(queued);
                 Input::Queued { token, acquired }
             }
-            Err(LockError::Closed) => Input::Refused(format!(
-                "{SHUTTING_DOWN}; no new locks, only releases are allowed"
-            )),
+            Err(LockError::Closed) => Input::Refused(NO_NEW_LOCKS.to_owned()),
             Err(refused) => Input::Refused(refused.to_string()),
         }
     }

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
 use hyper::header::{VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use hyper::{Method, Request, Version};
-use locktopus_client::protocol::SHUTTING_DOWN;
+use locktopus_protocol::v1::SHUTTING_DOWN;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -36,8 +36,8 @@ pub use flags::LogFormat;
 pub use secrets::Secrets;
 
 use access::Access;
-use locktopus_client::protocol;
 use locktopus_engine::{Path, Resource};
+use locktopus_protocol as protocol;
 use metrics::Metrics;
 use namespaces::Namespaces;
 use std::future::Future;

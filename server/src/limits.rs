@@ -2,7 +2,7 @@
 
 use crate::config::Limits;
 use crate::query::Upgrade;
-use locktopus_client::protocol::Resource;
+use locktopus_protocol::Resource;
 use std::time::Duration;
 
 impl Limits {

@@ -18,7 +18,8 @@
 //! S2. After `Fail` or `Revoke`, only the end of the connection has an effect.
 //! S3. `Leave` comes once, and says what becomes of the lock that there is.
 
-use locktopus_client::protocol::{Action, Request, Resource, Response, State, fit_error};
+use locktopus_protocol::Resource;
+use locktopus_protocol::v1::{Action, Request, Response, State, fit_error, revoked};
 
 /// What happens to a connection.
 #[derive(Debug)]
@@ -140,7 +141,7 @@ impl Session {
             (Input::Revoked, Phase::Enqueued { token } | Phase::Acquired { token }) => {
                 self.phase = Phase::Ready;
                 self.failed = true;
-                Effect::Revoke(format!("lock {token} was released by force"))
+                Effect::Revoke(revoked(token))
             }
             (Input::Frame(frame), phase) => match Request::decode(frame) {
                 Ok(request) => self.request(request, phase),
@@ -206,7 +207,7 @@ fn state(token: u64, action: Action, state: State) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use locktopus_client::protocol::MAX_ERROR_BYTES;
+    use locktopus_protocol::v1::MAX_ERROR_BYTES;
 
     const LOCK: Input<'_> = Input::Frame(br#"{"action":"lock","resources":[{"type":"w"}]}"#);
     const RELEASE: Input<'_> = Input::Frame(br#"{"action":"release"}"#);

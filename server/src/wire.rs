@@ -8,7 +8,7 @@ use hyper_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError}
 use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use hyper_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
 use hyper_util::rt::TokioIo;
-use locktopus_client::protocol::{CLOSE_CODE_ERROR, Response, SHUTTING_DOWN};
+use locktopus_protocol::v1::{CLOSE_CODE_ERROR, Response, SHUTTING_DOWN};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;

@@ -1,7 +1,7 @@
 //! What the command line says.
 
-use crate::paths;
 use argh::{ArgsInfo, FromArgs};
+use locktopus_client::protocol::path;
 use locktopus_client::{DEFAULT_URL, Error, Options};
 use std::env;
 use std::path::PathBuf;
@@ -60,11 +60,11 @@ pub(crate) enum Command {
 )]
 pub(crate) struct Run {
     /// lock this path for write; may be repeated
-    #[argh(option, short = 'w', arg_name = "path", from_str_fn(path))]
+    #[argh(option, short = 'w', arg_name = "path", from_str_fn(path_of))]
     pub(crate) write: Vec<Vec<String>>,
 
     /// lock this path for read; may be repeated
-    #[argh(option, short = 'r', arg_name = "path", from_str_fn(path))]
+    #[argh(option, short = 'r', arg_name = "path", from_str_fn(path_of))]
     pub(crate) read: Vec<Vec<String>>,
 
     /// give up after this time, such as 500ms, 5s, 2m or 1h; 0 is --try
@@ -134,7 +134,7 @@ pub(crate) struct Run {
 )]
 pub(crate) struct Locks {
     /// only requests for resources above, at or below this path
-    #[argh(option, short = 'p', from_str_fn(path))]
+    #[argh(option, short = 'p', from_str_fn(path_of))]
     pub(crate) path: Option<Vec<String>>,
 
     /// at most so many requests
@@ -271,8 +271,8 @@ pub(crate) struct Completions {
     pub(crate) shell: String,
 }
 
-fn path(text: &str) -> Result<Vec<String>, String> {
-    paths::parse(text)
+fn path_of(text: &str) -> Result<Vec<String>, String> {
+    path::parse(text).map_err(|error| error.to_string())
 }
 
 /// Reads `500ms`, `5s`, `2m` or `1h`; a number alone is seconds.

@@ -8,7 +8,7 @@ use crate::{Failure, args, complain, print};
 use futures_util::{SinkExt as _, StreamExt as _};
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
-use locktopus_client::protocol::{Action, Request, Response, State};
+use locktopus_client::protocol::v1::{Action, Request, Response, State};
 use locktopus_client::{Error, Options, Resource};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,6 +4,7 @@ use crate::http::{self, Locks, Waiter};
 use crate::paths;
 use crate::{Failure, args, print, print_line};
 use hyper::{Method, StatusCode};
+use locktopus_client::protocol::path;
 use locktopus_client::{Error, Options};
 use serde::Deserialize;
 use std::env;
@@ -18,7 +19,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) async fn locks(args: args::Locks, options: &Options) -> Result<(), Failure> {
     let mut parameters = vec![];
     if let Some(path) = &args.path {
-        parameters.push(("path", paths::write(path)));
+        parameters.push(("path", path::write(path)));
     }
     if let Some(limit) = args.limit {
         parameters.push(("limit", limit.to_string()));

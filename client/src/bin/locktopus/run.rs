@@ -15,6 +15,7 @@ use crate::signals::Signals;
 use crate::watch::Watch;
 use crate::{USAGE, complain};
 use indicatif::{ProgressBar, ProgressStyle};
+use locktopus_client::protocol::path;
 use locktopus_client::{Client, Error, Guard, Options, Pending, Resource};
 use rustix::process::Signal;
 use std::ffi::OsString;
@@ -249,7 +250,7 @@ impl Plan {
     async fn holder(&self, id: &str) -> Option<String> {
         // Who is in the way of one path is near it; of several paths, nobody knows near which.
         let path = match &*self.resources {
-            [one] => vec![("path", crate::paths::write(&one.path))],
+            [one] => vec![("path", path::write(&one.path))],
             _ => vec![],
         };
         let text = http::locks_text(&self.options, &path).await.ok()?;

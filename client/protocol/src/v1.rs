@@ -1,7 +1,7 @@
-//! The messages of the v1 protocol, defined once for clients and the server.
+//! The messages of the WebSocket protocol v1, its limits and its error texts.
 //!
-//! A connection is a WebSocket on `/v1?namespace=…`; each message is one JSON object in one text or
-//! binary frame. A connection holds at most one lock.
+//! A connection is a WebSocket on `/v1?namespace=…`. Each message is one JSON object in one text or binary frame.
+//! A connection holds at most one lock.
 //!
 //! ```text
 //! client                                                    server
@@ -14,154 +14,99 @@
 //!                                                 ◄────      {"error":"…"}, then close code 3000
 //! ```
 //!
+//! v1 does not change: a message with another variant would be another protocol. A `match` on [`Request`],
+//! [`Response`], [`Action`] and [`State`] may therefore be exhaustive.
+//!
 //! # Examples
 //! ```
-//! use locktopus_client::protocol::{Mode, Request, Resource};
+//! use locktopus_protocol::Resource;
+//! use locktopus_protocol::v1::Request;
 //!
 //! let request = Request::decode(br#"{"action":"lock","resources":[{"type":"W","path":["a"]}]}"#)?;
-//! let resource = Resource { mode: Mode::Write, path: vec!["a".into()] };
-//! assert_eq!(request, Request::Lock(vec![resource]));
+//! assert_eq!(request, Request::Lock(vec![Resource::write(["a"])]));
 //! assert_eq!(Request::decode(&request.encode().into_bytes()), Ok(request));
-//! # Ok::<(), locktopus_client::protocol::DecodeError>(())
+//! # Ok::<(), locktopus_protocol::v1::DecodeError>(())
 //! ```
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use crate::json::{Object, null_as_default, quote, text_or_number};
+use crate::resource::Resource;
+use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 
 /// The close code that follows an error object.
 pub const CLOSE_CODE_ERROR: u16 = 3000;
 
-/// How the answer begins to a request that comes while the server is being shut down. Only that tells it
-/// apart from a request that is refused for good.
-pub const SHUTTING_DOWN: &str = "the server is shutting down";
-
-/// The longest error text in bytes: it is also the reason of the close frame, which has room for
-/// no more (RFC 6455, 5.5).
+/// The longest error text, in bytes. The text is also the reason of the close frame, which has room for no more
+/// (RFC 6455, 5.5).
 pub const MAX_ERROR_BYTES: usize = 123;
 
-/// How a resource is locked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Shared with other reads.
-    Read,
-    /// Exclusive.
-    Write,
+/// The text of a server that shuts down: the reason of its close frame, and its answer to an upgrade.
+pub const SHUTTING_DOWN: &str = "the server is shutting down";
+
+/// The error text for a lock request that comes while the server is shutting down. It begins with [`SHUTTING_DOWN`].
+pub const NO_NEW_LOCKS: &str =
+    "the server is shutting down; no new locks, only releases are allowed";
+
+/// The error text for the holder of a lock, or for a waiting client, that an operator revoked.
+#[must_use]
+pub fn revoked(token: u64) -> String {
+    format!("lock {token} was released by force")
 }
 
-/// `read` and `write` in any case, or `r` and `w` for short.
-impl<'de> Deserialize<'de> for Mode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        match text.to_ascii_lowercase().as_str() {
-            "read" | "r" => Ok(Mode::Read),
-            "write" | "w" => Ok(Mode::Write),
-            _ => Err(D::Error::custom(format_args!(
-                "unknown type {}; allowed are read and write",
-                quote(&text)
-            ))),
-        }
-    }
+/// The meaning of an error text, as far as a client must tell it apart. Errors of v1 carry only text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The server is shutting down: nothing is queued, and another server may take its place soon.
+    ShuttingDown,
+    /// An operator revoked the lock or the waiting request: it is released, and may be granted to another client.
+    Revoked,
+    /// Any other text: the request itself was wrong, and a retry would fail again.
+    Other,
 }
 
-/// One path to lock, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-pub struct Resource {
-    /// Whether for read or for write.
-    #[serde(rename = "type")]
-    pub mode: Mode,
-    /// The segments of the path; none for the root, as when the member is missing or null.
-    pub path: Vec<String>,
-}
-
-impl Resource {
-    /// A path to be locked for read, shared with other reads.
+impl Refusal {
+    /// Classifies an error text.
     ///
     /// # Examples
     /// ```
-    /// use locktopus_client::protocol::Resource;
+    /// use locktopus_protocol::v1::{Refusal, revoked};
     ///
-    /// assert_eq!(Resource::read(["a", "b"]).path, ["a", "b"]);
-    /// let everything = Resource::read([""; 0]);
-    /// assert!(everything.path.is_empty());
+    /// assert_eq!(Refusal::of(&revoked(7)), Refusal::Revoked);
     /// ```
-    pub fn read(path: impl IntoIterator<Item = impl Into<String>>) -> Resource {
-        Resource {
-            mode: Mode::Read,
-            path: path.into_iter().map(Into::into).collect(),
-        }
-    }
-
-    /// A path to be locked for write, exclusively.
-    pub fn write(path: impl IntoIterator<Item = impl Into<String>>) -> Resource {
-        Resource {
-            mode: Mode::Write,
-            ..Resource::read(path)
+    #[must_use]
+    pub fn of(text: &str) -> Refusal {
+        let token = text
+            .strip_prefix("lock ")
+            .and_then(|rest| rest.strip_suffix(" was released by force"));
+        if text.starts_with(SHUTTING_DOWN) {
+            Refusal::ShuttingDown
+        } else if token.is_some_and(|token| token.parse::<u64>().is_ok()) {
+            Refusal::Revoked
+        } else {
+            Refusal::Other
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Resource {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Resource, D::Error> {
-        #[derive(Deserialize)]
-        struct Members {
-            #[serde(rename = "type")]
-            mode: Mode,
-            #[serde(default, deserialize_with = "null_as_default")]
-            path: Vec<String>,
-        }
-
-        let Object(Members { mode, path }) = Object::deserialize(deserializer)?;
-        Ok(Resource { mode, path })
-    }
-}
-
-/// A JSON object, and only that: serde by itself also reads a struct from an array.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
-        struct Members<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
-            type Value = T;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(members))
-            }
-        }
-
-        deserializer
-            .deserialize_map(Members(PhantomData))
-            .map(Object)
-    }
-}
-
-/// What a client asks for.
+/// A message of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", content = "resources", rename_all = "lowercase")]
 pub enum Request {
-    /// Lock all of these resources; allowed when the connection holds no lock. The set may come
-    /// empty from the wire; it is up to the server to refuse that.
+    /// Locks all of these resources; allowed while the connection holds no lock. A set from the wire may be empty:
+    /// the server refuses it.
     Lock(Vec<Resource>),
-    /// Release the lock, or withdraw the request if it still waits.
+    /// Releases the lock, or withdraws the request if it still waits.
     Release,
 }
 
 impl Request {
-    /// Reads a message. Members that are not known are ignored.
+    /// Reads a message. Unknown members are ignored.
     ///
     /// # Errors
-    /// If it is not JSON, not an object with a known `action`, or its resources are malformed.
+    /// [`DecodeError`] if the message is not JSON, is not an object with a known `action`, or has malformed resources.
     pub fn decode(message: &[u8]) -> Result<Request, DecodeError> {
         #[derive(Deserialize)]
         struct Head<'a> {
@@ -194,13 +139,13 @@ impl Request {
     }
 }
 
-/// What a request was.
+/// The request that the server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// A lock.
+    /// [`Request::Lock`].
     Lock,
-    /// A release.
+    /// [`Request::Release`].
     Release,
 }
 
@@ -208,15 +153,15 @@ pub enum Action {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It holds no lock and may ask for one.
+    /// The connection holds no lock and may request one.
     Ready,
-    /// Its request waits in line.
+    /// Its request waits.
     Enqueued,
     /// It holds its lock.
     Acquired,
 }
 
-/// What the server says.
+/// A message of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Response {
@@ -225,24 +170,23 @@ pub enum Response {
         /// The fencing token of the lock, in decimal. A number is read as its text.
         #[serde(deserialize_with = "text_or_number")]
         id: String,
-        /// What the client had asked for.
+        /// The request that this answers.
         action: Action,
         /// The state from now on.
         state: State,
     },
-    /// The client did something that is not allowed. The connection is closed with
-    /// [`CLOSE_CODE_ERROR`] and the same text.
+    /// An error. The server then closes the connection with [`CLOSE_CODE_ERROR`] and the same text.
     Error {
-        /// What, and what is allowed instead.
+        /// A sentence that says what was wrong and what is allowed; see [`Refusal::of`].
         error: String,
     },
 }
 
 impl Response {
-    /// Reads a message. Members that are not known are ignored.
+    /// Reads a message. Unknown members are ignored.
     ///
     /// # Errors
-    /// If it is not JSON or not a known message.
+    /// [`DecodeError`] if the message is not JSON or not a known message.
     pub fn decode(message: &[u8]) -> Result<Response, DecodeError> {
         Ok(serde_json::from_slice(message)?)
     }
@@ -258,39 +202,7 @@ fn encode(message: &impl Serialize) -> String {
     serde_json::to_string(message).expect("strings and enums always serialize")
 }
 
-fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de> + Default,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Id {
-        Text(String),
-        Number(serde_json::Number),
-    }
-
-    Ok(match Id::deserialize(deserializer)? {
-        Id::Text(text) => text,
-        Id::Number(number) => number.to_string(),
-    })
-}
-
-/// The beginning of a text from outside, in quotes and without control characters.
-fn quote(text: &str) -> String {
-    const SHOWN: usize = 20;
-    let mut shown: String = text.chars().take(SHOWN).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    format!("{shown:?}")
-}
-
-/// The message is not one of the protocol.
+/// Why bytes are not a message of the protocol, in at most [`MAX_ERROR_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeError(String);
 
@@ -302,15 +214,15 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// Keeps what is allowed within [`MAX_ERROR_BYTES`], whatever came.
 impl From<serde_json::Error> for DecodeError {
     fn from(error: serde_json::Error) -> DecodeError {
         const ALLOWED: &str =
             r#"; allowed: {"action":"lock","resources":[…]} or {"action":"release"}"#;
         let text = error.to_string();
-        // A message is one line; where in it does not say much.
+        // The position says little: a message is one line.
         let (what, _) = text.rsplit_once(" at line ").unwrap_or((&text, ""));
         DecodeError(match error.classify() {
+            // An error of ours, which says what is allowed and is short.
             Category::Data if what.contains("allowed") => what.to_owned(),
             Category::Data => fit(what, MAX_ERROR_BYTES - ALLOWED.len()) + ALLOWED,
             _ => {
@@ -323,7 +235,7 @@ impl From<serde_json::Error> for DecodeError {
     }
 }
 
-/// Shortens an error text to [`MAX_ERROR_BYTES`], between characters.
+/// Shortens an error text to [`MAX_ERROR_BYTES`]. It is cut between characters, and the cut is shown as `…`.
 #[must_use]
 pub fn fit_error(error: &str) -> String {
     fit(error, MAX_ERROR_BYTES)
@@ -341,6 +253,7 @@ fn fit(text: &str, bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Mode;
     use proptest::prelude::*;
 
     fn decode(text: &str) -> Result<Request, String> {
@@ -353,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_read_in_any_case_and_short() {
+    fn modes_are_read_in_any_case_and_abbreviated() {
         for (text, mode) in [
             ("read", Mode::Read),
             ("READ", Mode::Read),
@@ -381,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_may_be_a_number() {
+    fn a_numeric_id_is_read_as_its_text() {
         for (id, text) in [("7", "7"), ("\"7\"", "7"), ("\"x\"", "x"), ("1.5", "1.5")] {
             let message = format!(r#"{{"id":{id},"action":"lock","state":"enqueued"}}"#);
             let expected = Response::State {
@@ -408,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_resources_are_an_empty_set() {
+    fn missing_resources_read_as_an_empty_set() {
         for message in [
             r#"{"action":"lock"}"#,
             r#"{"action":"lock","resources":null}"#,
@@ -464,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_from_outside_is_shown_short_and_printable() {
+    fn errors_quote_the_input_short_and_printable() {
         let error = decode(&format!(r#"{{"action":"\n{}"}}"#, "x".repeat(5000))).unwrap_err();
         assert!(
             error.len() < MAX_ERROR_BYTES && !error.chars().any(char::is_control),
@@ -473,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_shortened_between_characters() {
+    fn an_error_text_is_cut_between_characters() {
         for text in [
             "é".repeat(62),
             "é".repeat(61),
@@ -484,6 +397,25 @@ mod tests {
             assert!(fitted.len() <= MAX_ERROR_BYTES);
             assert!(fitted == text || fitted.ends_with('…'));
         }
+    }
+
+    #[test]
+    fn the_classifier_knows_the_texts_of_the_server() {
+        for (text, refusal) in [
+            (SHUTTING_DOWN, Refusal::ShuttingDown),
+            (NO_NEW_LOCKS, Refusal::ShuttingDown),
+            (&revoked(0), Refusal::Revoked),
+            (&revoked(u64::MAX), Refusal::Revoked),
+            ("lock x was released by force", Refusal::Other),
+            ("lock 7 was released by force, or not", Refusal::Other),
+            ("no resources given; at least one is needed", Refusal::Other),
+            ("", Refusal::Other),
+        ] {
+            assert_eq!(Refusal::of(text), refusal, "{text}");
+            assert_eq!(Refusal::of(&fit_error(text)), refusal, "{text}");
+            assert!(text.len() <= MAX_ERROR_BYTES, "{text}");
+        }
+        assert!(NO_NEW_LOCKS.starts_with(SHUTTING_DOWN));
     }
 
     fn request() -> impl Strategy<Value = Request> {

@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod json;
+pub mod pages;
+pub mod path;
+mod resource;
+pub mod v1;
+
+pub use resource::{Mode, Resource};
