@@ -11,7 +11,7 @@
 //! ratio of neighbours in time holds where an absolute time does not.
 
 use crossbeam_skiplist::SkipMap;
-use locktopus_engine::{Lock, LockManager, Path, Resource};
+use locktopus_engine::{Lock, LockManager, Path, Pending, Resource};
 use std::cmp::Reverse;
 use std::hint::black_box;
 use std::process::Command;
@@ -90,15 +90,14 @@ fn leaf(depth: usize, name: &str) -> Path {
 }
 
 fn hold(locks: &LockManager, resource: Resource) -> Lock {
-    let lock = locks.lock([resource]).expect("open");
-    assert!(lock.is_acquired());
-    lock
+    let pending = locks.enqueue([resource]).expect("open");
+    pending.try_acquired().expect("it is free")
 }
 
-fn queue_up(locks: &LockManager, resource: Resource) -> Lock {
-    let lock = locks.lock([resource]).expect("open");
-    assert!(!lock.is_acquired());
-    lock
+fn queue_up(locks: &LockManager, resource: Resource) -> Pending {
+    let pending = locks.enqueue([resource]).expect("open");
+    assert!(!pending.is_acquired());
+    pending
 }
 
 fn hold_leaves(locks: &LockManager, depth: usize, count: usize) -> Vec<Lock> {
@@ -125,7 +124,9 @@ fn floor_round(map: &Floor, path: &Path, births: &mut u64) -> f64 {
 }
 
 fn lock_round(locks: &LockManager, resource: &Resource) -> f64 {
-    time(20_000, || drop(black_box(locks.lock([resource.clone()]))))
+    time(20_000, || {
+        drop(black_box(locks.blocking_lock([resource.clone()])))
+    })
 }
 
 /// One path beside others held: lock + release, for write.
@@ -247,7 +248,7 @@ fn threads() {
         let others = hold_leaves(&locks, 3, held);
         let lock = |i: usize| {
             let (locks, resource) = (locks.clone(), Resource::write(path(i)));
-            move || drop(black_box(locks.lock([resource.clone()])))
+            move || drop(black_box(locks.blocking_lock([resource.clone()])))
         };
         let (two, one, ratio) = in_turn(|| throughput(2, lock), || throughput(1, lock));
         print(&format!("threads_1_beside_{held}"), one, "per_second");
@@ -278,12 +279,13 @@ fn queue() {
     let resource = Resource::write(leaf(3, "42"));
     let locks_with = |length: usize| {
         let locks = LockManager::new();
-        let mut queue = vec![hold(&locks, resource.clone())];
+        let first = locks.enqueue([resource.clone()]).expect("open");
+        let mut queue = vec![first];
         queue.extend((1..length).map(|_| queue_up(&locks, resource.clone())));
         (locks, queue)
     };
     let join =
-        |locks: &LockManager| time(5_000, || drop(black_box(locks.lock([resource.clone()]))));
+        |locks: &LockManager| time(5_000, || drop(black_box(locks.enqueue([resource.clone()]))));
     let (ten, queue_of_ten) = locks_with(10);
     for length in [10, 1_000, 100_000] {
         let (locks, queue) = locks_with(length);
@@ -308,7 +310,7 @@ fn queue() {
                     let (_locks, queue) = locks_with(length);
                     join += start.elapsed();
                     let start = Instant::now();
-                    queue.into_iter().for_each(Lock::release);
+                    queue.into_iter().for_each(drop);
                     hand_over += start.elapsed();
                 }
                 let each = |total: Duration| total.as_nanos() as f64 / (repeats * length) as f64;
@@ -331,13 +333,13 @@ fn queue() {
             let locks = LockManager::new();
             let writer = hold(&locks, resource.clone());
             let read = Resource::read(resource.path.clone());
-            let waiting: Vec<Lock> = (0..readers)
+            let waiting: Vec<Pending> = (0..readers)
                 .map(|_| queue_up(&locks, read.clone()))
                 .collect();
             let start = Instant::now();
             writer.release();
             let ns = start.elapsed().as_nanos() as f64 / f64::from(readers);
-            assert!(waiting.iter().all(Lock::is_acquired));
+            assert!(waiting.iter().all(Pending::is_acquired));
             ns
         }));
         print(&format!("queue_grant_each_of_{readers}_readers"), ns, "ns");
@@ -385,11 +387,15 @@ fn resources() {
             .map(|i| Resource::write(leaf(3, &format!("{i}x"))))
             .collect();
         let (ours, _, ratio) = in_turn(
-            || time(5_000, || drop(black_box(locks.lock(set.iter().cloned())))),
+            || {
+                time(5_000, || {
+                    drop(black_box(locks.blocking_lock(set.iter().cloned())))
+                })
+            },
             || {
                 time(5_000, || {
                     for resource in &set {
-                        drop(black_box(locks.lock([resource.clone()])));
+                        drop(black_box(locks.blocking_lock([resource.clone()])));
                     }
                 })
             },
@@ -412,8 +418,8 @@ fn resident() -> Option<f64> {
 }
 
 /// Each in a process of its own, with a fresh heap: what an outstanding request of one short path
-/// takes, the allocator's overhead and the 16 bytes of its handle included; and what is left of many
-/// that were withdrawn.
+/// takes, including the allocator's overhead and the 16 or 24 bytes of its handle; and what is left of
+/// many that were withdrawn.
 fn memory() {
     for case in ["memory_held", "memory_waiting", "memory_after_withdrawals"] {
         let this = std::env::current_exe().expect("the path of this program");
@@ -430,12 +436,16 @@ fn memory_of(case: &str) {
     let locks = LockManager::new();
     let resource = Resource::write(leaf(3, "42"));
     let _first = hold(&locks, resource.clone());
-    let mut requests = Vec::with_capacity(COUNT);
-    let before = resident();
+    let (mut held, mut waiting) = (Vec::new(), Vec::new());
+    let before;
     if case == "memory_held" {
-        requests.extend(hold_leaves(&locks, 2, COUNT));
+        held.reserve(COUNT);
+        before = resident();
+        held.extend(hold_leaves(&locks, 2, COUNT));
     } else {
-        requests.extend((0..COUNT).map(|_| queue_up(&locks, resource.clone())));
+        waiting.reserve(COUNT);
+        before = resident();
+        waiting.extend((0..COUNT).map(|_| queue_up(&locks, resource.clone())));
     }
     match (before, resident()) {
         (Some(before), Some(after)) => print(case, (after - before) / COUNT as f64, "bytes"),
@@ -451,7 +461,7 @@ fn after_withdrawals() {
     let mut rounds = 0_u64;
     for until in [10_000, 10_000_000] {
         while rounds < until {
-            drop(black_box(locks.lock([Resource::read(path.clone())])));
+            drop(black_box(locks.enqueue([Resource::read(path.clone())])));
             rounds += 1;
         }
         match resident() {

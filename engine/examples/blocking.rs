@@ -11,28 +11,27 @@ use std::time::Duration;
 fn main() -> Result<(), LockError> {
     let locks = LockManager::new();
     let printer = || [Resource::write(["printer"])];
-    let holder = locks.lock(printer())?;
+    let holder = locks.blocking_lock(printer())?;
 
-    let impatient = locks.lock(printer())?;
-    let in_time = impatient.wait_timeout(Duration::from_millis(10));
+    let impatient = locks.blocking_lock_timeout(printer(), Duration::from_millis(10))?;
     println!(
-        "acquired within 10 ms: {in_time}; still in line: {}",
+        "acquired within 10 ms: {}; still in line: {}",
+        impatient.is_some(),
         locks.stats().waiting
     );
-    impatient.release();
     println!(
         "tried while it is held: {:?}",
         locks.try_lock(printer())?.map(|lock| lock.token())
     );
 
-    // Queued here, in this order, whatever the threads do.
+    // The places in line are taken here, in this order, however the threads are scheduled.
     let jobs = (1..=3)
-        .map(|job| Ok((job, locks.lock(printer())?)))
+        .map(|job| Ok((job, locks.enqueue(printer())?)))
         .collect::<Result<Vec<_>, LockError>>()?;
     thread::scope(|scope| {
-        for (job, lock) in jobs {
+        for (job, pending) in jobs {
             scope.spawn(move || {
-                lock.wait();
+                let lock = pending.wait();
                 println!("job {job} prints under token {}", lock.token());
             });
         }

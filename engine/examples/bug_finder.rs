@@ -4,7 +4,7 @@
 //! cargo run --release -p locktopus-engine --example bug_finder -- [THREADS [SECONDS]]
 //! ```
 
-#[path = "../tests/bug_finder/mod.rs"]
+#[path = "../tests/engine/bug_finder.rs"]
 mod bug_finder;
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A tree of resources: children apart, a parent over all of them, and who waits for whom.
+//! A tree of resources: separate children, a parent above all of them, and which request waits for which.
 //!
 //! ```sh
 //! cargo run -p locktopus-engine --example subtree
@@ -8,22 +8,22 @@ use locktopus_engine::{LockError, LockManager, Resource};
 
 fn main() -> Result<(), LockError> {
     let locks = LockManager::new();
-    let alice = locks.lock([Resource::write(["docs", "alice", "cv"])])?;
-    let bob = locks.lock([Resource::write(["docs", "bob"]), Resource::read(["fonts"])])?;
+    let alice = locks.enqueue([Resource::write(["docs", "alice", "cv"])])?;
+    let bob = locks.enqueue([Resource::write(["docs", "bob"]), Resource::read(["fonts"])])?;
     println!(
-        "children are apart: {} {}",
+        "separate children are granted at once: {} {}",
         alice.is_acquired(),
         bob.is_acquired()
     );
 
-    let backup = locks.lock([Resource::read(["docs"])])?;
-    let carol = locks.lock([Resource::write(["docs", "carol"])])?;
-    println!("the backup waits for writers below, Carol for the backup:");
+    let backup = locks.enqueue([Resource::read(["docs"])])?;
+    let carol = locks.enqueue([Resource::write(["docs", "carol"])])?;
+    println!("the backup waits for the writers below it, and Carol waits for the backup:");
     for request in locks.requests() {
         let resources: Vec<String> = request
             .resources
             .iter()
-            .map(|resource| format!("{:?} {}", resource.mode, resource.path))
+            .map(|resource| format!("{:?} {:?}", resource.mode, resource.path))
             .collect();
         println!(
             "  {} {:?} {} waits for {:?}",
@@ -34,14 +34,14 @@ fn main() -> Result<(), LockError> {
         );
     }
 
-    alice.release();
-    bob.release();
+    alice.wait().release();
+    bob.wait().release();
     println!(
         "backup acquired: {}, Carol: {}",
         backup.is_acquired(),
         carol.is_acquired()
     );
-    backup.release();
+    backup.wait().release();
     println!("Carol acquired: {}", carol.is_acquired());
     Ok(())
 }

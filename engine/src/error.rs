@@ -10,23 +10,30 @@ pub const MAX_DEPTH: usize = 1024;
 /// (a U+0000 or U+0001 in a segment counts twice).
 pub const MAX_PATH_BYTES: usize = 16 * 1024;
 
-/// Why a request was not queued. Nothing is left behind by a refused request.
+/// Why a request was refused. A refused request leaves nothing behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LockError {
     /// The set of resources was empty.
     NoResources,
-    /// The set had more than [`MAX_RESOURCES`] resources.
-    TooManyResources,
-    /// A path had more than [`MAX_DEPTH`] segments.
-    PathTooDeep {
-        /// How many it had.
-        depth: usize,
+    /// The set had too many resources.
+    TooManyResources {
+        /// The most that one request may have: [`MAX_RESOURCES`].
+        limit: usize,
     },
-    /// A path was longer than [`MAX_PATH_BYTES`], one byte counted for the end of each segment.
+    /// A path had too many segments.
+    PathTooDeep {
+        /// The segments of the path.
+        depth: usize,
+        /// The most that a path may have: [`MAX_DEPTH`].
+        limit: usize,
+    },
+    /// A path was too long.
     PathTooLong {
-        /// How long it was.
+        /// The bytes of the path, counted as in [`MAX_PATH_BYTES`].
         bytes: usize,
+        /// The most that a path may have: [`MAX_PATH_BYTES`].
+        limit: usize,
     },
     /// The lock manager was closed.
     Closed,
@@ -36,17 +43,16 @@ impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LockError::NoResources => f.write_str("no resources given; at least one is needed"),
-            LockError::TooManyResources => write!(
+            LockError::TooManyResources { limit } => write!(
                 f,
-                "too many resources in one request; at most {MAX_RESOURCES} are allowed"
+                "too many resources in one request; at most {limit} are allowed"
             ),
-            LockError::PathTooDeep { depth } => write!(
+            LockError::PathTooDeep { depth, limit } => {
+                write!(f, "path of {depth} segments; at most {limit} are allowed")
+            }
+            LockError::PathTooLong { bytes, limit } => write!(
                 f,
-                "path of {depth} segments; at most {MAX_DEPTH} are allowed"
-            ),
-            LockError::PathTooLong { bytes } => write!(
-                f,
-                "path of {bytes} bytes, segment ends included; at most {MAX_PATH_BYTES} are allowed"
+                "path of {bytes} bytes, segment ends included; at most {limit} are allowed"
             ),
             LockError::Closed => {
                 f.write_str("the lock manager is closed; outstanding locks may still be released")

@@ -1,65 +1,80 @@
 //! A lock-free, in-process lock manager.
 //!
 //! A request names a *set* of resources, each for read or for write. A resource is a [`Path`] in a
-//! tree, and locking a path locks its whole subtree. The set is granted as a whole, conflicting
-//! requests strictly first in, first out.
+//! tree, and locking a path locks its whole subtree. The set is granted as a whole, and conflicting
+//! requests are granted strictly first in, first out.
 //!
 //! ```
 //! use locktopus_engine::{LockManager, Resource};
 //! use std::thread;
 //!
 //! let locks = LockManager::new();
-//! let mine = locks.lock([Resource::write(["user", "it", "42"]), Resource::read(["reports"])])?;
-//! assert!(mine.is_acquired());
+//! let lock = locks.blocking_lock([Resource::write(["user", "it", "42"]), Resource::read(["reports"])])?;
 //!
-//! let next = locks.lock([Resource::read(["user", "it"])])?;
-//! assert!(!next.is_acquired()); // it waits for the write below
-//! thread::scope(|scope| {
-//!     scope.spawn(|| next.wait()); // or `next.acquired().await`, in any runtime
-//!     mine.release();
+//! let next = locks.enqueue([Resource::read(["user", "it"])])?; // takes its place in line
+//! assert!(!next.is_acquired()); // it waits for the write below `user/it`
+//! let next = thread::scope(|scope| {
+//!     let waits = scope.spawn(|| next.wait()); // or `next.await`, in any runtime
+//!     lock.release();
+//!     waits.join().unwrap()
 //! });
-//! assert!(next.is_acquired() && next.token() > 1);
+//! assert!(next.token() > 1);
 //! # Ok::<(), locktopus_engine::LockError>(())
 //! ```
 //!
-//! # What it promises
+//! | | takes its place in line | returns |
+//! |---|---|---|
+//! | [`lock`](LockManager::lock)`(set).await` | at the first poll | a [`Lock`] |
+//! | [`blocking_lock`](LockManager::blocking_lock)`(set)` | at the call | a [`Lock`], once it is granted |
+//! | [`blocking_lock_timeout`](LockManager::blocking_lock_timeout)`(set, timeout)` | at the call | a [`Lock`], or `None` after the timeout |
+//! | [`try_lock`](LockManager::try_lock)`(set)` | only if the set is free | a [`Lock`] or `None`, at once |
+//! | [`enqueue`](LockManager::enqueue)`(set)` | at the call | a [`Pending`], at once |
+//!
+//! A [`Lock`] is held, always. A [`Pending`] is a place in line: a future, or something to block on, that
+//! becomes a [`Lock`]. Dropping either of them gives back its resources and its place.
+//!
+//! # Guarantees
 //!
 //! Two requests *conflict* if a path of one contains, or equals, a path of the other and at least
-//! one of the two is for write.
+//! one of the two is for write. A request is *outstanding* from the moment it has its token until it is
+//! released or withdrawn.
 //!
 //! 1. **Order.** Every request has a place in one total order, its [token](Lock::token).
 //! 2. **Grant.** A request is granted exactly when no conflicting request with a smaller token is
 //!    outstanding: not before, and not later.
-//! 3. **Atomicity.** A set is granted as a whole; nothing is held while a request waits. So there
-//!    is no deadlock among requests that are each released without waiting for another.
-//! 4. **Withdrawal.** A request that waits can be dropped at any moment, and then delays nobody.
-//! 5. **Lock-freedom.** No operation waits for a thread that is suspended in the middle of another.
-//!    Only [`Lock::wait`], [`Lock::wait_timeout`] and [`Lock::acquired`] wait, for the grant. (The
-//!    allocator may lock; that is beyond us.)
-//! 6. **Cost.** Nothing grows linearly with the requests that do not conflict, with the readers
-//!    that share a path, or with the queue that is joined. Memory comes back when a request ends.
+//! 3. **Atomicity.** A set is granted as a whole, and a waiting request holds nothing. So requests cannot
+//!    deadlock, as long as each is released without waiting for another.
+//! 4. **Withdrawal.** A waiting request can be dropped at any moment. From then on it delays no request.
+//! 5. **Lock-freedom.** No operation waits for a thread that is suspended in the middle of another
+//!    operation. Only the calls that wait for a grant wait: awaiting a future, [`Pending::wait`],
+//!    [`Pending::wait_timeout`] and the `blocking_` methods. (The allocator may lock; the engine has no
+//!    influence on that.)
+//! 6. **Cost.** No cost grows linearly with the requests that do not conflict, with the readers that share a
+//!    path, or with the queue that is joined. The memory of a request comes back when the request ends.
+//!
+//! A thread or task that panics while it holds a lock releases it by unwinding. There is no poisoning.
 //!
 //! # How it works, in short
 //!
-//! Each outstanding request is an entry in an ordered table, a concurrent skiplist keyed by path.
-//! A request inserts its entries, publishes itself, and draws its ticket from a clock; whoever
-//! meets a published request without a ticket draws one for it. Then it walks the part of the table
-//! where conflicts can be: the ancestors of its path, the path, and its subtree, which is one
-//! range. At the first earlier request it leaves a *watch* there and returns; when that request is
-//! released, the walk goes on from where it stopped, and at its end the request is granted. The
-//! sources say why this is right, each file for its part: `entries.rs` first.
+//! Each outstanding request has an entry for each of its resources in an ordered table, a concurrent
+//! skiplist keyed by path. A request inserts its entries, publishes itself, and draws its ticket from a
+//! clock; a thread that meets a published request without a ticket draws one for it. Then the request walks
+//! the part of the table where conflicts can be: the ancestors of its path, the path, and its subtree,
+//! which is one range. At the first earlier request it leaves a *watch* there and returns. When that request is
+//! released, the walk goes on from where it stopped, and at its end the request is granted. The sources say
+//! why this is right, each file for its part; begin with `entries.rs`.
 //!
 //! # Trade-offs
 //!
-//! - Strict order is not the fastest order: a large request that waits keeps back later, smaller
-//!   ones that conflict with it, though they could be served meanwhile.
+//! - Strict order is not the fastest order: a large waiting request keeps back later, smaller
+//!   requests that conflict with it, although they could be served meanwhile.
 //! - Two threads in an otherwise empty table are slower together than one alone, because they
 //!   write the same few cache lines. Beside a thousand held locks they are faster.
-//! - A release grants all that it makes possible on the releasing thread: about 0.1 µs for each
-//!   request, before it returns.
-//! - Nothing is recursive: a request never conflicts with itself, but a second request of the same
+//! - A release grants all requests that it makes possible on the releasing thread, before it returns:
+//!   about 0.1 µs for each request.
+//! - Locks are not reentrant: a request never conflicts with itself, but a second request of the same
 //!   thread is another request, and waits for the first.
-//! - Memory is reclaimed by epochs (`crossbeam-epoch`): what was freed goes back to the allocator
+//! - Memory is reclaimed by epochs (`crossbeam-epoch`): freed memory goes back to the allocator
 //!   after some more operations, not at once.
 //!
 //! # Features
@@ -74,7 +89,6 @@ mod error;
 mod event;
 mod lock;
 mod manager;
-mod notation;
 mod path;
 mod request;
 mod resource;
@@ -84,9 +98,8 @@ mod table;
 mod waiter;
 
 pub use error::{LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
-pub use lock::{Acquired, Lock};
+pub use lock::{Lock, Pending};
 pub use manager::LockManager;
-pub use notation::ParsePathError;
 pub use path::Path;
 pub use resource::{Mode, Resource};
 pub use stats::{RequestInfo, RequestState, Stats};

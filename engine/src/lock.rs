@@ -1,96 +1,271 @@
-//! The handle of one request.
+//! The handles of one request: [`Pending`] while it waits in line, [`Lock`] once it is granted.
 
+use crate::error::LockError;
 use crate::request::Request;
-use crate::resource::Resource;
+use crate::resource::{Resource, ResourceSet};
 use crate::sync::{Arc, pin};
 use crate::table::Table;
-use crate::waiter::{Happened, block_on};
+use crate::waiter::{Subscription, Wait, block_on};
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-/// One request for a set of resources: waiting in line, or holding them all.
-///
-/// Dropping it releases the lock, or gives up the place in line if it was not acquired yet.
-#[must_use = "dropping a lock releases it"]
-pub struct Lock {
+/// A request in the lock table. Dropping it takes the request out again.
+struct Entered {
     table: Arc<Table>,
     request: Arc<Request>,
 }
 
-impl Lock {
-    pub(crate) fn new(table: Arc<Table>, request: Arc<Request>) -> Lock {
-        Lock { table, request }
-    }
-
-    /// Whether all its resources are held. Once true, it stays true until the lock is released.
-    #[must_use]
-    pub fn is_acquired(&self) -> bool {
-        self.request.granted.has_happened()
-    }
-
-    /// The fencing token: unique in its lock manager, and larger than that of every earlier
-    /// conflicting lock. It is also the place in line: conflicting locks are acquired in its order.
-    ///
-    /// Source: Kleppmann, "How to do distributed locking"; the store that a lock protects keeps the
-    /// largest token it has seen and refuses smaller ones, which fences off a paused former holder.
-    #[must_use]
-    pub fn token(&self) -> u64 {
-        self.request.ticket()
-    }
-
-    /// What it locks, ordered by path; without the resources that another of them covers.
-    #[must_use]
-    pub fn resources(&self) -> &[Resource] {
-        &self.request.resources
-    }
-
-    /// Waits until the lock is acquired. Works in any async runtime, needs no timer or reactor.
-    ///
-    /// Any number of tasks and threads may wait on one lock.
-    ///
-    /// # Cancel safety
-    /// Dropping the future keeps the place in line: only dropping the `Lock` gives it up.
-    pub fn acquired(&self) -> Acquired<'_> {
-        Acquired(Happened::new(&self.request.granted))
-    }
-
-    /// Blocks the thread until the lock is acquired. Spins for some microseconds, then parks.
-    ///
-    /// In async code use [`acquired`](Lock::acquired).
-    pub fn wait(&self) {
-        block_on(&self.request.granted, None);
-    }
-
-    /// Blocks the thread until the lock is acquired, at most about this long; whether it is.
-    ///
-    /// `false` means still queued: the place in line is kept, and waiting again goes on.
-    #[must_use = "the lock may not be acquired"]
-    pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        // A deadline past the end of the clock is none.
-        block_on(&self.request.granted, Instant::now().checked_add(timeout))
-    }
-
-    /// Releases the lock, or withdraws the request if it still waits. The same as dropping it.
-    ///
-    /// Later requests that waited for this one only are granted before this returns.
-    /// Cost: O(resources × log outstanding); and, on this thread, what each request costs that is
-    /// granted (about 0.1 µs) or moves on to wait for another (about 0.5 µs, and a step for each
-    /// later request that it passes).
-    pub fn release(self) {}
-}
-
-impl Drop for Lock {
+impl Drop for Entered {
     fn drop(&mut self) {
         self.table.leave(&self.request);
     }
 }
 
+/// A lock on a set of resources. It is held, always; dropping it releases it.
+///
+/// A thread or task that panics while it holds a lock releases it when the unwinding drops the `Lock`.
+/// There is no poisoning: the next holder is granted as after any release.
+#[must_use = "dropping a lock releases it"]
+pub struct Lock(Entered);
+
+impl Lock {
+    /// The fencing token: unique in its lock manager, and larger than the token of every earlier
+    /// conflicting lock. Conflicting locks are granted in the order of their tokens.
+    ///
+    /// Source: Kleppmann, "How to do distributed locking". The store that a lock protects keeps the
+    /// largest token that it has seen and refuses smaller ones. This fences off a paused former holder.
+    #[must_use]
+    pub fn token(&self) -> u64 {
+        self.0.request.ticket()
+    }
+
+    /// The locked resources, ordered by path, without those that another one of them covers.
+    #[must_use]
+    pub fn resources(&self) -> &[Resource] {
+        &self.0.request.resources
+    }
+
+    /// Releases the lock. Dropping it does the same.
+    ///
+    /// Later requests that waited only for this one are granted before this returns.
+    ///
+    /// Cost: O(resources × log outstanding) for the release itself. The releasing thread also pays for
+    /// the requests that waited for this one: about 0.1 µs for each that is granted, about 0.5 µs for
+    /// each that goes on to wait for another, and one step for each later request that it passes.
+    pub fn release(self) {}
+}
+
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lock")
+            .field("token", &self.token())
+            .field("resources", &self.resources())
+            .finish()
+    }
+}
+
+/// A request with a place in line, made by [`LockManager::enqueue`](crate::LockManager::enqueue).
+///
+/// It becomes a [`Lock`] once it is granted: in async code by awaiting it, in blocking code by
+/// [`wait`](Pending::wait) or [`wait_timeout`](Pending::wait_timeout), and without waiting by
+/// [`try_acquired`](Pending::try_acquired).
+///
+/// Dropping a `Pending` withdraws the request. If the request was granted already, dropping the `Pending`
+/// releases the lock: a granted request holds its resources, converted or not.
+///
+/// # A `Pending` is not a lock
+/// Holding a `Pending` says nothing about holding the resources. This compiles, and is wrong:
+///
+/// ```
+/// # use locktopus_engine::{LockError, LockManager, Resource};
+/// # fn work() {}
+/// # fn wrong(locks: LockManager) -> Result<(), LockError> {
+/// let _pending = locks.enqueue([Resource::write(["account"])])?; // in line, perhaps not granted
+/// work(); // WRONG: another thread may hold the account
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Ask for the [`Lock`]:
+///
+/// ```
+/// # use locktopus_engine::{LockError, LockManager, Resource};
+/// # fn work() {}
+/// # fn right(locks: LockManager) -> Result<(), LockError> {
+/// let pending = locks.enqueue([Resource::write(["account"])])?;
+/// let _lock = pending.wait();
+/// work();
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # As a future
+/// A `Pending` resolves to its [`Lock`]. It is [`Unpin`], works in any runtime, and needs no timer and no
+/// reactor. It remembers one waker: the waker of the latest poll.
+///
+/// After it has resolved by `&mut pending`, polling it again panics, and so do the methods that return
+/// the lock. [`token`](Pending::token), [`resources`](Pending::resources) and
+/// [`is_acquired`](Pending::is_acquired) still answer, and dropping it does nothing.
+///
+/// # Cancel safety
+/// Polling by reference keeps the place in line: if `&mut pending` is one branch of a `select!` and
+/// another branch wins, the request stays in line. Dropping the `Pending` itself gives up the place.
+///
+/// # Examples
+/// ```
+/// use locktopus_engine::{LockManager, Resource};
+///
+/// let locks = LockManager::new();
+/// let first = locks.enqueue([Resource::read(["a"])])?;
+/// let second = locks.enqueue([Resource::write(["a", "b"])])?;
+/// assert!(first.is_acquired() && !second.is_acquired());
+/// first.wait().release();
+/// let second = second.try_acquired().expect("nothing else is in line");
+/// assert_eq!(second.token(), 2);
+/// # Ok::<(), locktopus_engine::LockError>(())
+/// ```
+#[must_use = "dropping a pending request withdraws it"]
+pub struct Pending {
+    // The fields are dropped in this order: a request that leaves need not wake its own task.
+    subscription: Subscription,
+    state: State,
+}
+
+enum State {
+    Entered(Entered),
+    /// A poll has returned the lock.
+    Resolved(Arc<Request>),
+}
+
+impl Pending {
+    /// Takes a place in line.
+    pub(crate) fn enter(table: Arc<Table>, resources: ResourceSet) -> Result<Pending, LockError> {
+        let (request, wakes) = table.enter(resources)?;
+        let pending = Pending {
+            subscription: Subscription::default(),
+            state: State::Entered(Entered { table, request }),
+        };
+        // A waker may panic. By now the request has an owner that takes it out of the table.
+        wakes.wake();
+        Ok(pending)
+    }
+
+    fn request(&self) -> &Arc<Request> {
+        match &self.state {
+            State::Entered(entered) => &entered.request,
+            State::Resolved(request) => request,
+        }
+    }
+
+    /// The fencing token that the lock will have; see [`Lock::token`]. It is the place in line.
+    #[must_use]
+    pub fn token(&self) -> u64 {
+        self.request().ticket()
+    }
+
+    /// The requested resources, ordered by path, without those that another one of them covers.
+    #[must_use]
+    pub fn resources(&self) -> &[Resource] {
+        &self.request().resources
+    }
+
+    /// Whether the request was granted. Once true, it stays true.
+    #[must_use]
+    pub fn is_acquired(&self) -> bool {
+        self.request().granted.has_happened()
+    }
+
+    /// The lock if the request was granted, or else the request with its place in line.
+    ///
+    /// # Errors
+    /// The `Pending` itself if it still waits.
+    ///
+    /// # Panics
+    /// If a poll has returned the lock already.
+    pub fn try_acquired(self) -> Result<Lock, Pending> {
+        if self.is_acquired() {
+            Ok(self.into_lock())
+        } else {
+            Err(self)
+        }
+    }
+
+    /// Blocks the thread until the request is granted. Spins for some microseconds, then parks.
+    ///
+    /// In async code await the `Pending` instead: blocking a thread of an async runtime stalls every task
+    /// on that thread, perhaps also the task that holds the lock.
+    ///
+    /// # Panics
+    /// If a poll has returned the lock already.
+    pub fn wait(self) -> Lock {
+        block_on(&self.request().granted, None);
+        self.into_lock()
+    }
+
+    /// Blocks the thread until the request is granted, or until about `timeout` has passed.
+    ///
+    /// A zero timeout returns the lock if the request was granted already. Do not call this in async
+    /// code; see [`wait`](Pending::wait).
+    ///
+    /// # Errors
+    /// The `Pending` itself after the timeout. It has kept its place in line and can wait again.
+    ///
+    /// # Panics
+    /// If a poll has returned the lock already.
+    pub fn wait_timeout(self, timeout: Duration) -> Result<Lock, Pending> {
+        if !self.is_acquired() {
+            // `None`: the deadline lies beyond the end of the clock.
+            let deadline = Instant::now().checked_add(timeout);
+            block_on(&self.request().granted, deadline);
+        }
+        self.try_acquired()
+    }
+
+    /// Withdraws the request, or releases the lock if it was granted. Dropping it does the same.
+    ///
+    /// From then on the request delays no other request. Cost: as [`Lock::release`].
+    pub fn withdraw(self) {}
+
+    /// Only for a request that was granted.
+    fn into_lock(self) -> Lock {
+        match self.state {
+            State::Entered(entered) => Lock(entered),
+            State::Resolved(_) => already_resolved(),
+        }
+    }
+}
+
+fn already_resolved() -> ! {
+    panic!("a `Pending` was used again after it had resolved to its `Lock`")
+}
+
+impl Future for Pending {
+    type Output = Lock;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Lock> {
+        let Pending {
+            subscription,
+            state,
+        } = &mut *self;
+        let State::Entered(entered) = &*state else {
+            already_resolved();
+        };
+        ready!(subscription.poll(&entered.request.granted, context));
+        let request = Arc::clone(&entered.request);
+        match mem::replace(state, State::Resolved(request)) {
+            State::Entered(entered) => Poll::Ready(Lock(entered)),
+            State::Resolved(_) => already_resolved(),
+        }
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
             .field("token", &self.token())
             .field("acquired", &self.is_acquired())
             .field("resources", &self.resources())
@@ -98,20 +273,7 @@ impl fmt::Debug for Lock {
     }
 }
 
-/// Resolves when a [`Lock`] is acquired; made by [`Lock::acquired`].
-#[derive(Debug)]
-#[must_use = "futures do nothing unless awaited"]
-pub struct Acquired<'a>(Happened<'a>);
-
-impl Future for Acquired<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(context)
-    }
-}
-
-/// The last request of a closed table: granted when it has drained. It has no entries.
+/// The last request of a closed table: granted when the table has drained. It has no entries.
 pub(crate) struct Last {
     table: Arc<Table>,
     request: Arc<Request>,
@@ -125,8 +287,8 @@ impl Last {
         last
     }
 
-    pub(crate) fn acquired(&self) -> Happened<'_> {
-        Happened::new(&self.request.granted)
+    pub(crate) fn granted(&self) -> Wait<'_> {
+        Wait::new(&self.request.granted)
     }
 }
 

@@ -2,28 +2,55 @@
 
 use crate::cursor::Key;
 use crate::error::LockError;
-use crate::lock::{Last, Lock};
+use crate::lock::{Last, Lock, Pending};
 use crate::resource::{Mode, Resource, ResourceSet};
 use crate::stats::{RequestInfo, Stats};
 use crate::sync::Arc;
 use crate::table::Table;
-use crate::waiter::Happened;
+use crate::waiter::Wait;
 use std::fmt;
+use std::time::Duration;
 
 /// A lock manager: one independent space of paths to lock.
 ///
-/// Cheap to clone; clones share the space. See the [crate] documentation for what it promises.
+/// Cheap to clone; clones share the space. See the [crate] documentation for the guarantees.
 ///
 /// # Examples
 /// ```
 /// use locktopus_engine::{LockManager, Resource};
 ///
 /// let locks = LockManager::new();
-/// let lock = locks.lock([Resource::write(["user", "it", "42"]), Resource::read(["reports"])])?;
-/// lock.wait();
-/// // … `user/it/42` and all below it are ours, and nobody writes to `reports` …
+/// let lock = locks.blocking_lock([Resource::write(["user", "it", "42"]), Resource::read(["reports"])])?;
+/// // … we hold `user/it/42` and everything below it, and no other lock can write to `reports` …
 /// lock.release();
 /// # Ok::<(), locktopus_engine::LockError>(())
+/// ```
+///
+/// The future of [`lock`](LockManager::lock) must be awaited, or there is no lock:
+///
+/// ```
+/// # use locktopus_engine::{LockError, LockManager, Resource};
+/// # fn work() {}
+/// # async fn right(locks: LockManager) -> Result<(), LockError> {
+/// let _guard = locks.lock([Resource::write(["account"])]).await?;
+/// work();
+/// # Ok(())
+/// # }
+/// # let future = std::pin::pin!(right(LockManager::new()));
+/// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+/// # assert!(future.poll(&mut context).is_ready());
+/// ```
+///
+/// Without the `.await` it does not compile:
+///
+/// ```compile_fail,E0277
+/// # use locktopus_engine::{LockError, LockManager, Resource};
+/// # fn work() {}
+/// # async fn wrong(locks: LockManager) -> Result<(), LockError> {
+/// let _guard = locks.lock([Resource::write(["account"])])?;
+/// work();
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone)]
 pub struct LockManager {
@@ -37,11 +64,11 @@ impl LockManager {
         LockManager::with_last_token(0)
     }
 
-    /// A lock manager whose tokens start after `last_token`, for one that takes the place of another:
-    /// fencing tokens must not run backwards.
+    /// A lock manager whose tokens start after `last_token`. It can replace another manager, since
+    /// fencing tokens must never go back.
     ///
     /// # Panics
-    /// If `last_token` is 2⁶² or more; that many tokens are never given out.
+    /// If `last_token` is 2⁶² or more.
     #[must_use]
     pub fn with_last_token(last_token: u64) -> LockManager {
         assert!(last_token < 1 << 62, "the last token must be below 2^62");
@@ -50,45 +77,85 @@ impl LockManager {
         }
     }
 
-    /// Queues for every resource at once and returns without waiting.
+    /// Locks a set of resources, in async code. Works in any runtime, needs no timer and no reactor.
     ///
-    /// The request is granted as a whole, when no earlier conflicting request is outstanding;
-    /// conflicting requests are granted in the order of their tokens. Resources of one set never
-    /// conflict with one another.
+    /// # Fairness
+    /// The set is collected at the call. The request takes its place in line when the future is first
+    /// polled, as in tokio's mutex; [`enqueue`](LockManager::enqueue) takes it at the call. The set is
+    /// granted as a whole, once no earlier conflicting request is outstanding: conflicting requests are
+    /// granted in the order of their tokens. Resources of one set never conflict with one another.
     ///
-    /// Cost: O(resources × log outstanding), plus a search for each ancestor that other requests lie
-    /// before in the order of paths, if anything was ever locked at its depth; independent of how many requests it queues behind and how many readers it joins. Memory: about 250 bytes for each resource while
-    /// the request is outstanding, and about 100 more while it waits.
+    /// # Cancel safety
+    /// Dropping the future withdraws the request, so a new call goes to the end of the line. A lock that
+    /// was granted but not returned yet is released. To keep the place in line across a `select!`, use
+    /// [`enqueue`](LockManager::enqueue) and poll `&mut pending`.
+    ///
+    /// # Cost
+    /// O(resources × log outstanding), and a search for each ancestor of a path at whose depth anything
+    /// was ever locked, unless one search shows that several ancestors have no entries. The cost does not
+    /// depend on the length of the queue that the request joins, nor on the number of readers that
+    /// share a path. Memory: about 250 bytes for each resource while the request is outstanding, and
+    /// about 100 more while it waits.
     ///
     /// # Errors
-    /// [`LockError::NoResources`] for an empty set, [`LockError::Closed`] after
-    /// [`close`](LockManager::close), and an error for each limit
+    /// The future resolves to [`LockError::NoResources`] for an empty set, to [`LockError::Closed`] after
+    /// [`close`](LockManager::close), and to an error of its own for each limit
     /// ([`MAX_RESOURCES`](crate::MAX_RESOURCES), [`MAX_DEPTH`](crate::MAX_DEPTH),
-    /// [`MAX_PATH_BYTES`](crate::MAX_PATH_BYTES)). Nothing is queued then.
-    ///
-    /// # Examples
-    /// ```
-    /// use locktopus_engine::{LockManager, Resource};
-    ///
-    /// let locks = LockManager::new();
-    /// let first = locks.lock([Resource::read(["a"])])?;
-    /// let second = locks.lock([Resource::write(["a", "b"])])?;
-    /// assert!(first.is_acquired() && !second.is_acquired());
-    /// first.release();
-    /// assert!(second.is_acquired());
-    /// # Ok::<(), locktopus_engine::LockError>(())
-    /// ```
-    pub fn lock(&self, resources: impl IntoIterator<Item = Resource>) -> Result<Lock, LockError> {
-        self.enter(ResourceSet::collect(resources)?)
+    /// [`MAX_PATH_BYTES`](crate::MAX_PATH_BYTES)). A refused request leaves nothing behind.
+    pub fn lock(
+        &self,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> impl Future<Output = Result<Lock, LockError>> + Send + 'static {
+        let resources = ResourceSet::collect(resources);
+        let table = Arc::clone(&self.table);
+        async move { Ok(Pending::enter(table, resources?)?.await) }
     }
 
-    /// Locks the resources if that is possible at once; otherwise leaves nothing behind.
+    /// Locks a set of resources, and blocks the thread until it is granted.
     ///
-    /// It never overtakes: an earlier request that only waits is reason enough for `None`. If two
-    /// callers try for conflicting resources at the same moment, one of them may get `None` because
-    /// of the other although that one gets `None` as well, because of a third.
+    /// Do not call this in async code: it stalls every task of the runtime's thread, perhaps also the
+    /// task that holds the lock. Fairness and cost: as [`lock`](LockManager::lock), with the place in
+    /// line taken at the call.
     ///
-    /// Cost: as [`lock`](LockManager::lock), and one look more; nothing is queued if it fails.
+    /// # Errors
+    /// As [`lock`](LockManager::lock).
+    pub fn blocking_lock(
+        &self,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Result<Lock, LockError> {
+        Ok(self.enqueue(resources)?.wait())
+    }
+
+    /// Locks a set of resources, and blocks the thread until it is granted or until about `timeout` has
+    /// passed.
+    ///
+    /// After the timeout the result is `None`, and the request is withdrawn. A zero timeout acquires a
+    /// free lock. Unlike [`try_lock`](LockManager::try_lock), a request with a zero timeout always takes
+    /// a place in line for a moment. Do not call this in async code; see
+    /// [`blocking_lock`](LockManager::blocking_lock).
+    ///
+    /// # Errors
+    /// As [`lock`](LockManager::lock).
+    pub fn blocking_lock_timeout(
+        &self,
+        resources: impl IntoIterator<Item = Resource>,
+        timeout: Duration,
+    ) -> Result<Option<Lock>, LockError> {
+        Ok(self.enqueue(resources)?.wait_timeout(timeout).ok())
+    }
+
+    /// Locks a set of resources if that is possible at once. Never blocks.
+    ///
+    /// It never overtakes: the result is also `None` if an earlier conflicting request only waits.
+    ///
+    /// # Races
+    /// It looks first, and leaves nothing behind if the set is not free. If the set looks free, it enters
+    /// as any request does, and withdraws if another request came between the look and the entering.
+    /// It has a place in line for that moment, so a later request may have to wait for it. Therefore two
+    /// tries for conflicting sets may both fail: the later one because of the earlier one, and the
+    /// earlier one because of a third request.
+    ///
+    /// Cost: as [`lock`](LockManager::lock), and one more walk over the conflicting entries for the look.
     ///
     /// # Errors
     /// As [`lock`](LockManager::lock).
@@ -103,32 +170,40 @@ impl LockManager {
         if !self.table.is_free(&resources) {
             return Ok(None);
         }
-        let lock = self.enter(resources)?;
-        Ok(lock.is_acquired().then_some(lock))
+        let pending = Pending::enter(Arc::clone(&self.table), resources)?;
+        Ok(pending.try_acquired().ok())
     }
 
-    fn enter(&self, resources: ResourceSet) -> Result<Lock, LockError> {
-        let (request, wakes) = self.table.enter(resources)?;
-        let lock = Lock::new(Arc::clone(&self.table), request);
-        wakes.wake();
-        Ok(lock)
-    }
-
-    /// How much is locked and waited for. Cost: constant.
+    /// Takes a place in line for a set of resources, and returns at once.
     ///
-    /// Exact while no other thread is in a call to this lock manager. Otherwise each figure may be
+    /// The result becomes a [`Lock`] when the request is granted; see [`Pending`] for the ways to wait.
+    /// Fairness and cost: as [`lock`](LockManager::lock), with the place in line taken at the call.
+    ///
+    /// # Errors
+    /// As [`lock`](LockManager::lock).
+    pub fn enqueue(
+        &self,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Result<Pending, LockError> {
+        Pending::enter(Arc::clone(&self.table), ResourceSet::collect(resources)?)
+    }
+
+    /// The number of held and of waiting requests, and other figures. Cost: constant.
+    ///
+    /// Exact while no other thread is inside a call to this lock manager. Otherwise each figure may be
     /// off by the requests that are entering or leaving.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.table.stats()
     }
 
-    /// Who holds, who waits, and why: the outstanding requests, ordered by mode and path of their
-    /// first resource, writes before reads.
+    /// Lists the outstanding requests: which hold, which wait, and for what. They are ordered by the mode
+    /// and the path of their first resource, writes before reads.
     ///
-    /// Not a snapshot: a request that is outstanding throughout is listed once; one that comes or
-    /// goes meanwhile may be missing. Nothing is locked, so it may be read as slowly as one likes.
-    /// Cost: O(log outstanding) a step, and one more for each entry that is not a request's first.
+    /// The listing is no snapshot. A request that is outstanding throughout is listed once; a request that
+    /// comes or goes meanwhile may be missing. The iterator blocks nothing and may be read slowly.
+    /// Cost: O(log outstanding) for each request, and one step for each entry that is not the first entry
+    /// of its request.
     pub fn requests(&self) -> impl Iterator<Item = RequestInfo> + use<> {
         Requests {
             table: Arc::clone(&self.table),
@@ -136,27 +211,27 @@ impl LockManager {
         }
     }
 
-    /// Refuses new requests from now on, in all clones. Outstanding ones go on: they are granted in
-    /// their turn, and released as ever.
+    /// Refuses new requests from now on, in all clones. Outstanding requests go on: they are granted in
+    /// their turn, and released as always.
     pub fn close(&self) {
         self.table.close();
     }
 
-    /// Whether it was closed.
+    /// Whether the lock manager was closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.table.closed.has_happened()
     }
 
-    /// Waits until the lock manager was closed and nothing is outstanding.
+    /// Waits until the lock manager is closed and no request is outstanding.
     ///
     /// # Cancel safety
-    /// Nothing is lost when the future is dropped; call it again.
+    /// Dropping the future loses nothing; call it again.
     pub fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
         let table = Arc::clone(&self.table);
         async move {
-            Happened::new(&table.closed).await;
-            Last::enter(Arc::clone(&table)).acquired().await;
+            Wait::new(&table.closed).await;
+            Last::enter(Arc::clone(&table)).granted().await;
         }
     }
 }
@@ -177,7 +252,7 @@ impl fmt::Debug for LockManager {
 
 struct Requests {
     table: Arc<Table>,
-    /// `None` at the end.
+    /// `None` at the end of the listing.
     place: Option<(Mode, Option<Key>)>,
 }
 

@@ -8,6 +8,7 @@ use std::ops::Deref;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+#[non_exhaustive]
 pub enum Mode {
     /// Exclusive: conflicts with every other lock on the path, above it and below it.
     Write,
@@ -78,9 +79,15 @@ impl Resource {
     fn check(&self) -> Result<(), LockError> {
         let (depth, bytes) = (self.path.depth(), self.path.as_bytes().len());
         if depth > MAX_DEPTH {
-            Err(LockError::PathTooDeep { depth })
+            Err(LockError::PathTooDeep {
+                depth,
+                limit: MAX_DEPTH,
+            })
         } else if bytes > MAX_PATH_BYTES {
-            Err(LockError::PathTooLong { bytes })
+            Err(LockError::PathTooLong {
+                bytes,
+                limit: MAX_PATH_BYTES,
+            })
         } else {
             Ok(())
         }
@@ -116,7 +123,9 @@ impl ResourceSet {
     ) -> Result<ResourceSet, LockError> {
         for resource in rest {
             if all.len() == MAX_RESOURCES {
-                return Err(LockError::TooManyResources);
+                return Err(LockError::TooManyResources {
+                    limit: MAX_RESOURCES,
+                });
             }
             all.push(resource);
         }

@@ -1,8 +1,7 @@
-//! Waiting for an event: as a future, or by blocking the thread.
+//! Waiting for an event: as a task, or by blocking the thread.
 
 use crate::event::{Event, Subscriber};
 use crate::sync::{Arc, AtomicBool, Ordering, park, spin_until, thread};
-use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
@@ -64,52 +63,36 @@ impl Wakes {
     }
 }
 
-/// Resolves when the event has happened.
-pub(crate) struct Happened<'a> {
-    event: &'a Event<Arc<Waiter>>,
-    /// Who is subscribed for this future.
-    waiter: Option<Arc<Waiter>>,
-}
+/// What a task needs to remember between its polls of an event: its one waiter among the subscribers.
+#[derive(Default)]
+pub(crate) struct Subscription(Option<Arc<Waiter>>);
 
-impl<'a> Happened<'a> {
-    pub(crate) fn new(event: &'a Event<Arc<Waiter>>) -> Happened<'a> {
-        Happened {
-            event,
-            waiter: None,
-        }
-    }
-
-    fn unsubscribe(&mut self) {
-        if let Some(waiter) = self.waiter.take() {
-            waiter.live.store(false, Ordering::Relaxed);
-            if !self.event.has_happened() {
-                self.event.bury();
-            }
-        }
-    }
-}
-
-impl Future for Happened<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.event.has_happened() {
+impl Subscription {
+    /// Ready once the event is set. The latest waker is the one to wake.
+    pub(crate) fn poll(
+        &mut self,
+        event: &Event<Arc<Waiter>>,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        if event.has_happened() {
+            self.retire(event);
             return Poll::Ready(());
         }
         let waker = context.waker();
-        if matches!(&self.waiter, Some(waiter) if waiter.waker.will_wake(waker)) {
+        if matches!(&self.0, Some(waiter) if waiter.waker.will_wake(waker)) {
             return Poll::Pending;
         }
-        self.unsubscribe();
+        self.retire(event);
         let waiter = Arc::new(Waiter {
             waker: waker.clone(),
             live: AtomicBool::new(true),
         });
-        self.waiter = Some(Arc::clone(&waiter));
-        match self.event.subscribe(waiter) {
+        self.0 = Some(Arc::clone(&waiter));
+        match event.subscribe(waiter) {
             None => Poll::Pending,
             Some(missed) => {
-                // Others that nobody else will wake may be among them.
+                self.retire(event);
+                // There may be other waiters among them, and no other thread will wake these.
                 let mut wakes = Wakes::default();
                 wakes.add(missed);
                 wakes.wake();
@@ -117,19 +100,54 @@ impl Future for Happened<'_> {
             }
         }
     }
-}
 
-impl Drop for Happened<'_> {
-    fn drop(&mut self) {
-        self.unsubscribe();
+    /// Ends the subscription. Others may still wait for the event, so its chain must not fill up.
+    fn retire(&mut self, event: &Event<Arc<Waiter>>) {
+        if let Some(waiter) = self.0.take() {
+            waiter.live.store(false, Ordering::Relaxed);
+            if !event.has_happened() {
+                event.bury();
+            }
+        }
     }
 }
 
-impl fmt::Debug for Happened<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Happened")
-            .field("happened", &self.event.has_happened())
-            .finish()
+/// Without a report to the event: a [`Pending`](crate::Pending) takes the event away with it.
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(waiter) = &self.0 {
+            waiter.live.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Resolves when an event is set.
+pub(crate) struct Wait<'a> {
+    event: &'a Event<Arc<Waiter>>,
+    subscription: Subscription,
+}
+
+impl<'a> Wait<'a> {
+    pub(crate) fn new(event: &'a Event<Arc<Waiter>>) -> Wait<'a> {
+        Wait {
+            event,
+            subscription: Subscription::default(),
+        }
+    }
+}
+
+impl Future for Wait<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let event = self.event;
+        self.subscription.poll(event, context)
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.subscription.retire(self.event);
     }
 }
 
@@ -142,18 +160,17 @@ impl Wake for Unpark {
     }
 }
 
-/// Blocks the thread until the event has happened or the deadline has passed; whether it happened.
-pub(crate) fn block_on(event: &Event<Arc<Waiter>>, deadline: Option<Instant>) -> bool {
+/// Blocks the thread until the event is set or the deadline has passed. No deadline is no limit.
+pub(crate) fn block_on(event: &Event<Arc<Waiter>>, deadline: Option<Instant>) {
     if spin_until(|| event.has_happened()) {
-        return true;
+        return;
     }
     let waker = Waker::from(std::sync::Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
-    let mut happened = pin!(Happened::new(event));
-    while happened.as_mut().poll(&mut context).is_pending() {
+    let mut wait = pin!(Wait::new(event));
+    while wait.as_mut().poll(&mut context).is_pending() {
         if !park(deadline) {
-            return event.has_happened();
+            return;
         }
     }
-    true
 }

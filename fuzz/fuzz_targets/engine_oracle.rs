@@ -3,14 +3,20 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use locktopus_engine::{Lock, LockManager, Path, Resource};
+use locktopus_engine::{Lock, LockManager, Path, Pending, Resource};
+
+#[path = "../../engine/tests/engine/outstanding.rs"]
+mod outstanding;
+use outstanding::Outstanding;
 
 #[derive(Debug, Arbitrary)]
 enum Operation {
-    Lock(Vec<Wish>),
+    Enqueue(Vec<Wish>),
     TryLock(Vec<Wish>),
     /// Releases or withdraws one of the outstanding.
     End(u8),
+    /// Turns a granted request into a lock.
+    Convert(u8),
 }
 
 #[derive(Debug, Arbitrary)]
@@ -39,8 +45,8 @@ fn conflict(some: &[Resource], others: &[Resource]) -> bool {
         .any(|one| others.iter().any(|other| one.conflicts_with(other)))
 }
 
-/// The outstanding requests, with all that was asked for, in the order of their tokens.
-fn check(locks: &LockManager, outstanding: &[(Vec<Resource>, Lock)]) {
+/// The outstanding requests in the order of their tokens, each with the set that was asked for.
+fn check(locks: &LockManager, outstanding: &[(Vec<Resource>, Outstanding)]) {
     let mut acquired = 0;
     for (index, (set, lock)) in outstanding.iter().enumerate() {
         let blocked = outstanding[..index]
@@ -54,38 +60,48 @@ fn check(locks: &LockManager, outstanding: &[(Vec<Resource>, Lock)]) {
         (stats.acquired, stats.waiting),
         (acquired, outstanding.len() - acquired)
     );
+    let resources = outstanding
+        .iter()
+        .map(|(_, one)| one.resources().len())
+        .sum();
+    assert_eq!(stats.resources, resources);
 }
 
 fuzz_target!(|operations: Vec<Operation>| {
     let locks = LockManager::new();
-    let mut outstanding: Vec<(Vec<Resource>, Lock)> = Vec::new();
+    let mut outstanding: Vec<(Vec<Resource>, Outstanding)> = Vec::new();
     for operation in operations.iter().take(100) {
         let set = match operation {
-            Operation::Lock(wishes) | Operation::TryLock(wishes) => {
+            Operation::Enqueue(wishes) | Operation::TryLock(wishes) => {
                 wishes.iter().take(5).map(Wish::resource).collect()
             }
-            Operation::End(_) => Vec::new(),
+            Operation::End(_) | Operation::Convert(_) => Vec::new(),
         };
         match operation {
             Operation::End(index) if !outstanding.is_empty() => {
                 drop(outstanding.remove(usize::from(*index) % outstanding.len()));
             }
-            Operation::End(_) => {}
-            _ if set.is_empty() => assert!(locks.lock(set).is_err()),
-            Operation::Lock(_) => {
-                let lock = locks.lock(set.clone()).expect("open");
+            Operation::Convert(index) if !outstanding.is_empty() => {
+                let index = usize::from(*index) % outstanding.len();
+                let (set, request) = outstanding.remove(index);
+                outstanding.insert(index, (set, request.converted()));
+            }
+            Operation::End(_) | Operation::Convert(_) => {}
+            _ if set.is_empty() => assert!(locks.enqueue(set).is_err()),
+            Operation::Enqueue(_) => {
+                let pending = locks.enqueue(set.clone()).expect("open");
                 assert!(
                     outstanding
                         .last()
-                        .is_none_or(|(_, last)| last.token() < lock.token())
+                        .is_none_or(|(_, last)| last.token() < pending.token())
                 );
-                outstanding.push((set, lock));
+                outstanding.push((set, pending.into()));
             }
             Operation::TryLock(_) => {
                 let free = outstanding.iter().all(|(other, _)| !conflict(other, &set));
                 let tried = locks.try_lock(set.clone()).expect("open");
                 assert_eq!(tried.is_some(), free);
-                outstanding.extend(tried.map(|lock| (set, lock)));
+                outstanding.extend(tried.map(|lock| (set, lock.into())));
             }
         }
         check(&locks, &outstanding);

@@ -11,8 +11,9 @@ use futures_util::StreamExt;
 use hyper::body::Bytes;
 use hyper_tungstenite::HyperWebsocket;
 use hyper_tungstenite::tungstenite::protocol::{Message, Role};
-use locktopus_engine::{Lock, LockError, Mode};
+use locktopus_engine::{Lock, LockError, Mode, Pending};
 use locktopus_protocol::Resource;
+use locktopus_protocol::path;
 use locktopus_protocol::v1::{NO_NEW_LOCKS, Response};
 use std::fmt::Write as _;
 use std::pin::pin;
@@ -69,7 +70,7 @@ impl Connection {
         &self,
         websocket: &mut WebSocket,
         session: &mut Session,
-        lock: &mut Option<Lock>,
+        lock: &mut Option<Request>,
     ) -> End {
         let config = &self.server.config;
         let mut heart = Heartbeat::new(config.ping_interval, config.ping_timeout, Instant::now());
@@ -135,7 +136,7 @@ impl Connection {
     }
 
     /// Ends the lock that somebody takes away.
-    fn revoke(&self, session: &mut Session, lock: &mut Option<Lock>) -> End {
+    fn revoke(&self, session: &mut Session, lock: &mut Option<Request>) -> End {
         let effect = session.step(Input::Revoked);
         match self.carry_out(effect, session, lock) {
             Err(what) => End::Failed(what),
@@ -148,7 +149,7 @@ impl Connection {
         &self,
         effect: Effect,
         session: &mut Session,
-        lock: &mut Option<Lock>,
+        lock: &mut Option<Request>,
     ) -> Result<Option<Response>, String> {
         let effect = match effect {
             Effect::Lock(resources) => session.step(self.lock(resources, lock)),
@@ -182,19 +183,19 @@ impl Connection {
         }
     }
 
-    fn lock(&self, resources: Vec<Resource>, lock: &mut Option<Lock>) -> Input<'static> {
+    fn lock(&self, resources: Vec<Resource>, lock: &mut Option<Request>) -> Input<'static> {
         if let Err(what) = self.server.config.limits.check(&resources) {
             return Input::Refused(what);
         }
         let resources = resources.into_iter().map(engine_resource);
-        match self.member.namespace.locks.lock(resources) {
+        match self.member.namespace.locks.enqueue(resources) {
             Ok(queued) => {
                 let (token, acquired) = (queued.token(), queued.is_acquired());
                 self.client().queued(token, acquired);
                 if acquired {
                     self.server.metrics.granted(Duration::ZERO);
                 }
-                *lock = Some(queued);
+                *lock = Some(Request::Waiting(queued));
                 Input::Queued { token, acquired }
             }
             Err(LockError::Closed) => Input::Refused(NO_NEW_LOCKS.to_owned()),
@@ -203,13 +204,13 @@ impl Connection {
     }
 
     /// Releases or withdraws; `how`, if it is not one of these.
-    fn end(&self, lock: Lock, how: Option<&str>) {
+    fn end(&self, lock: Request, how: Option<&str>) {
         let acquired = lock.is_acquired();
         self.log_lock(
             how.unwrap_or(if acquired { "released" } else { "withdrawn" }),
             &lock,
         );
-        lock.release();
+        drop(lock);
         let (known, lasted) = self.client().ended();
         let metrics = &self.server.metrics;
         match (acquired, known) {
@@ -224,7 +225,7 @@ impl Connection {
     }
 
     /// As [`end`](Connection::end), since somebody takes the lock away. This is always logged.
-    fn end_by_force(&self, lock: Lock) {
+    fn end_by_force(&self, lock: Request) {
         let (client, namespace) = (self.client(), &self.member.namespace.name);
         let (address, name) = (client.address, &client.name);
         warn!(namespace, token = lock.token(), connection = client.id, %address, client = name, "lock released by force");
@@ -233,7 +234,7 @@ impl Connection {
     }
 
     /// Withdraws what waits; keeps what is held for the abandon timeout, and the namespace with it.
-    fn leave(self, effect: Effect, lock: Option<Lock>) {
+    fn leave(self, effect: Effect, lock: Option<Request>) {
         let Some(lock) = lock else {
             return;
         };
@@ -268,7 +269,7 @@ impl Connection {
         }
     }
 
-    fn log_lock(&self, what: &str, lock: &Lock) {
+    fn log_lock(&self, what: &str, lock: &Request) {
         if self.server.config.log_locks {
             let namespace = &self.member.namespace.name;
             let resources = shown(lock.resources());
@@ -291,9 +292,12 @@ fn shown(resources: &[locktopus_engine::Resource]) -> String {
     for (index, resource) in resources.iter().take(SHOWN).enumerate() {
         let mode = match resource.mode {
             Mode::Read => "read",
-            Mode::Write => "write",
+            _ => "write",
         };
-        let path: String = resource.path.to_string().chars().take(CHARACTERS).collect();
+        let path: String = path::write(resource.path.segments())
+            .chars()
+            .take(CHARACTERS)
+            .collect();
         let comma = if index > 0 { ", " } else { "" };
         let _ = write!(text, "{comma}{mode} {path}");
     }
@@ -303,10 +307,40 @@ fn shown(resources: &[locktopus_engine::Resource]) -> String {
     text
 }
 
-/// Resolves when the lock is granted; never without one.
-async fn granted(lock: &Option<Lock>) {
-    match lock {
-        Some(lock) => lock.acquired().await,
-        None => std::future::pending().await,
+/// The request of a session: in line, or held.
+enum Request {
+    Waiting(Pending),
+    Held(Lock),
+}
+
+impl Request {
+    fn token(&self) -> u64 {
+        match self {
+            Request::Waiting(pending) => pending.token(),
+            Request::Held(lock) => lock.token(),
+        }
     }
+
+    fn is_acquired(&self) -> bool {
+        match self {
+            Request::Waiting(pending) => pending.is_acquired(),
+            Request::Held(_) => true,
+        }
+    }
+
+    fn resources(&self) -> &[locktopus_engine::Resource] {
+        match self {
+            Request::Waiting(pending) => pending.resources(),
+            Request::Held(lock) => lock.resources(),
+        }
+    }
+}
+
+/// Resolves when the waiting request is granted, and never without one.
+async fn granted(request: &mut Option<Request>) {
+    let Some(Request::Waiting(pending)) = request else {
+        return std::future::pending().await;
+    };
+    let lock = pending.await;
+    *request = Some(Request::Held(lock));
 }

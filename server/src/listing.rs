@@ -7,6 +7,7 @@ use crate::namespaces::Namespace;
 use crate::query::parameter;
 use crate::secrets::Pass;
 use locktopus_engine::{Mode, Path, RequestInfo, RequestState, Resource};
+use locktopus_protocol::path;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -64,9 +65,9 @@ impl Filter {
     pub(crate) fn parse(query: Option<&str>) -> Result<Filter, Refusal> {
         let path = match parameter(query, "path") {
             None => None,
-            Some(text) => Some(text.parse().map_err(|error| {
+            Some(text) => Some(Path::from(path::parse(&text).map_err(|error| {
                 Refusal::bad_request(format!("URL parameter 'path' is not a path: {error}"))
-            })?),
+            })?)),
         };
         let limit = match parameter(query, "limit") {
             None => usize::MAX,

@@ -227,7 +227,7 @@ mod tests {
             let lock = member
                 .namespace
                 .locks
-                .lock([Resource::write(["x"])])
+                .enqueue([Resource::write(["x"])])
                 .expect("open");
             assert!(lock.token() > last);
             last = lock.token();

@@ -38,7 +38,8 @@ models! {
     a_successor_sees_what_the_holder_did up to 3;
     a_waker_that_panics_strands_nobody up to 3;
     a_waker_is_registered_while_the_lock_is_granted up to 3;
-    a_dropped_future_races_the_grant up to 3;
+    a_replaced_waker_races_the_grant up to 3;
+    a_dropped_wait_races_the_grant up to 3;
     a_thread_parks_while_the_lock_is_granted up to 3;
     a_close_races_a_lock up to 3;
     draining_races_the_last_release up to 3;

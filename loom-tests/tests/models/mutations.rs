@@ -67,11 +67,11 @@ fn NoPurge() {
                 fn wake(self: Arc<Self>) {}
             }
             let locks = LockManager::new();
-            let _holder = locks.lock([Resource::write(["a"])]).expect("open");
-            let waiter = locks.lock([Resource::write(["a"])]).expect("open");
+            let _holder = locks.enqueue([Resource::write(["a"])]).expect("open");
+            let mut waiter = locks.enqueue([Resource::write(["a"])]).expect("open");
             for _ in 0..100 {
                 let waker = Waker::from(Arc::new(Keeps(Arc::clone(&kept))));
-                let _ = pin!(waiter.acquired()).poll(&mut Context::from_waker(&waker));
+                let _ = pin!(&mut waiter).poll(&mut Context::from_waker(&waker));
             }
             let left = Arc::strong_count(&kept);
             drop(waiter);
@@ -95,15 +95,12 @@ fn RemoveAfterAdvancing() {
         || {
             sequentially(|| {
                 let locks = LockManager::new();
-                let holder = locks.lock([Resource::write(["a"])]).expect("open");
-                let waiter = locks.lock([Resource::write(["a"])]).expect("open");
+                let holder = locks.enqueue([Resource::write(["a"])]).expect("open");
+                let mut waiter = locks.enqueue([Resource::write(["a"])]).expect("open");
                 let counts = Arc::new(Counts(locks.clone(), AtomicUsize::new(0)));
                 let waker = Waker::from(Arc::clone(&counts));
-                {
-                    let mut acquired = pin!(waiter.acquired());
-                    let _ = acquired.as_mut().poll(&mut Context::from_waker(&waker));
-                    holder.release();
-                }
+                let _ = pin!(&mut waiter).poll(&mut Context::from_waker(&waker));
+                holder.withdraw();
                 drop(waiter);
                 let resources = counts.1.load(Ordering::Relaxed);
                 assert_eq!(resources, 1, "who is woken still finds the last holder");

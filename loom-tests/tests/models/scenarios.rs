@@ -2,7 +2,7 @@
 //! granted exactly when nothing earlier conflicts, before and after each further release, and at
 //! the end the table is empty.
 
-use locktopus_loom_tests::{Lock, LockManager, Resource, begin};
+use locktopus_loom_tests::{Lock, LockManager, Pending, Resource, begin};
 use loom::model::Builder;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -11,7 +11,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize as Unseen, Ordering::Relaxed};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
+
+#[path = "../../../engine/tests/engine/outstanding.rs"]
+mod outstanding;
+use outstanding::Outstanding;
 
 /// Runs a scenario in every order with at most so many preemptions.
 pub(crate) fn explore(preemptions: usize, scenario: fn()) {
@@ -36,13 +40,18 @@ fn set(text: &str) -> Vec<Resource> {
     text.split_whitespace().map(resource).collect()
 }
 
-fn lock(locks: &LockManager, text: &str) -> Lock {
-    locks.lock(set(text)).expect("open")
+/// In line, or granted at once.
+fn lock(locks: &LockManager, text: &str) -> Pending {
+    locks.enqueue(set(text)).expect("open")
+}
+
+fn poll(waker: &Waker, pending: &mut Pending) -> Poll<Lock> {
+    pin!(pending).poll(&mut Context::from_waker(waker))
 }
 
 /// The exact grant rule, for everything that is outstanding.
-fn check(locks: &LockManager, outstanding: &[Lock]) {
-    let conflict = |one: &Lock, other: &Lock| {
+fn check(locks: &LockManager, outstanding: &[Outstanding]) {
+    let conflict = |one: &Outstanding, other: &Outstanding| {
         let others = other.resources();
         one.resources()
             .iter()
@@ -50,7 +59,7 @@ fn check(locks: &LockManager, outstanding: &[Lock]) {
     };
     let mut waiting = 0;
     for one in outstanding {
-        let earlier = |other: &&Lock| other.token() < one.token() && conflict(one, other);
+        let earlier = |other: &&Outstanding| other.token() < one.token() && conflict(one, other);
         let blocked = outstanding.iter().any(|other| earlier(&other));
         assert_eq!(
             one.is_acquired(),
@@ -69,11 +78,12 @@ fn check(locks: &LockManager, outstanding: &[Lock]) {
 }
 
 /// Checks what is outstanding, and again after each release.
-fn check_to_the_end(locks: &LockManager, mut outstanding: Vec<Lock>) {
-    outstanding.sort_by_key(Lock::token);
+fn check_to_the_end<O: Into<Outstanding>>(locks: &LockManager, outstanding: Vec<O>) {
+    let mut outstanding: Vec<Outstanding> = outstanding.into_iter().map(Into::into).collect();
+    outstanding.sort_by_key(Outstanding::token);
     check(locks, &outstanding);
     while !outstanding.is_empty() {
-        outstanding.remove(0).release();
+        drop(outstanding.remove(0).converted());
         check(locks, &outstanding);
     }
     assert_eq!(locks.stats().resources, 0);
@@ -142,7 +152,7 @@ pub(crate) fn the_first_lock_of_a_depth() {
 pub(crate) fn a_release_races_a_watch() {
     let locks = LockManager::new();
     let holder = lock(&locks, "w:a");
-    let releases = thread::spawn(move || holder.release());
+    let releases = thread::spawn(move || holder.withdraw());
     let waiter = lock(&locks, "w:a/b");
     releases.join().expect("no panic");
     check_to_the_end(&locks, vec![waiter]);
@@ -152,7 +162,7 @@ pub(crate) fn a_release_races_a_watch() {
 pub(crate) fn a_parent_above_two_children_that_leave() {
     let locks = LockManager::new();
     let (first, second) = (lock(&locks, "w:a/1"), lock(&locks, "w:a/2"));
-    let releases = thread::spawn(move || first.release());
+    let releases = thread::spawn(move || first.withdraw());
     let parent = lock(&locks, "w:a");
     releases.join().expect("no panic");
     check_to_the_end(&locks, vec![second, parent]);
@@ -163,8 +173,8 @@ pub(crate) fn a_withdrawal_races_the_grant() {
     let holder = lock(&locks, "r:a");
     let writer = lock(&locks, "w:a");
     let reader = lock(&locks, "r:a");
-    let releases = thread::spawn(move || holder.release());
-    writer.release();
+    let releases = thread::spawn(move || holder.withdraw());
+    writer.withdraw();
     releases.join().expect("no panic");
     check_to_the_end(&locks, vec![reader]);
 }
@@ -174,8 +184,8 @@ pub(crate) fn a_withdrawal_races_another() {
     let holder = lock(&locks, "r:a");
     let (first, second) = (lock(&locks, "w:a"), lock(&locks, "w:a"));
     let reader = lock(&locks, "r:a");
-    let withdraws = thread::spawn(move || second.release());
-    first.release();
+    let withdraws = thread::spawn(move || second.withdraw());
+    first.withdraw();
     withdraws.join().expect("no panic");
     check_to_the_end(&locks, vec![holder, reader]);
 }
@@ -184,7 +194,7 @@ pub(crate) fn a_withdrawal_races_a_watch() {
     let locks = LockManager::new();
     let holder = lock(&locks, "r:a");
     let writer = lock(&locks, "w:a");
-    let withdraws = thread::spawn(move || writer.release());
+    let withdraws = thread::spawn(move || writer.withdraw());
     let reader = lock(&locks, "r:a");
     withdraws.join().expect("no panic");
     check_to_the_end(&locks, vec![holder, reader]);
@@ -195,8 +205,8 @@ pub(crate) fn a_purge_races_the_release() {
     let locks = LockManager::new();
     let holder = lock(&locks, "w:a");
     let (first, second) = (lock(&locks, "r:a"), lock(&locks, "r:a"));
-    let withdraws = thread::spawn(move || first.release());
-    holder.release();
+    let withdraws = thread::spawn(move || first.withdraw());
+    holder.withdraw();
     withdraws.join().expect("no panic");
     check_to_the_end(&locks, vec![second]);
 }
@@ -205,7 +215,7 @@ pub(crate) fn a_purge_races_a_new_watch() {
     let locks = LockManager::new();
     let holder = lock(&locks, "w:a");
     let (first, second) = (lock(&locks, "r:a"), lock(&locks, "r:a"));
-    let withdraws = thread::spawn(move || first.release());
+    let withdraws = thread::spawn(move || first.withdraw());
     let third = lock(&locks, "r:a");
     withdraws.join().expect("no panic");
     check_to_the_end(&locks, vec![holder, second, third]);
@@ -216,8 +226,8 @@ pub(crate) fn a_purge_races_another() {
     let holder = lock(&locks, "w:a");
     let (first, second) = (lock(&locks, "r:a"), lock(&locks, "r:a"));
     let third = lock(&locks, "r:a");
-    let withdraws = thread::spawn(move || second.release());
-    first.release();
+    let withdraws = thread::spawn(move || second.withdraw());
+    first.withdraw();
     withdraws.join().expect("no panic");
     check_to_the_end(&locks, vec![holder, third]);
 }
@@ -231,15 +241,15 @@ pub(crate) fn a_successor_sees_what_the_holder_did() {
         let done = Arc::clone(&done);
         thread::spawn(move || {
             done.store(1, Ordering::Relaxed);
-            holder.release();
+            holder.withdraw();
         })
     };
     let successor = lock(&locks, "w:a");
     // Not the thread that joins, as below.
     let waits = thread::spawn(move || {
-        successor.wait();
+        let lock = successor.wait();
         assert_eq!(done.load(Ordering::Relaxed), 1);
-        successor
+        lock
     });
     releases.join().expect("no panic");
     let successor = waits.join().expect("no panic");
@@ -259,14 +269,14 @@ pub(crate) fn a_holder_sees_what_the_last_one_did() {
                 counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
                 held.fetch_add(1, Relaxed);
             }
-            lock.release();
+            lock.withdraw();
         }
     };
     let other = thread::spawn(run.clone());
     run();
     other.join().expect("no panic");
     assert_eq!(counter.load(Ordering::Relaxed), held.load(Relaxed));
-    check_to_the_end(&locks, Vec::new());
+    check_to_the_end::<Lock>(&locks, Vec::new());
 }
 
 #[derive(Default)]
@@ -281,20 +291,20 @@ impl Wake for Wakeups {
 pub(crate) fn a_waker_is_registered_while_the_lock_is_granted() {
     let locks = LockManager::new();
     let holder = lock(&locks, "w:a");
-    let waiter = lock(&locks, "w:a");
-    let releases = thread::spawn(move || holder.release());
+    let mut waiter = lock(&locks, "w:a");
+    let releases = thread::spawn(move || holder.withdraw());
     let wakeups = Arc::new(Wakeups::default());
     let waker = Waker::from(Arc::clone(&wakeups));
-    {
-        let mut acquired = pin!(waiter.acquired());
-        let pending = acquired
-            .as_mut()
-            .poll(&mut Context::from_waker(&waker))
-            .is_pending();
-        releases.join().expect("no panic");
-        assert!(!pending || wakeups.0.load(Relaxed) > 0, "a lost wake-up");
+    let polled = poll(&waker, &mut waiter);
+    releases.join().expect("no panic");
+    assert!(
+        polled.is_ready() || wakeups.0.load(Relaxed) > 0,
+        "a lost wake-up"
+    );
+    match polled {
+        Poll::Ready(lock) => check_to_the_end(&locks, vec![lock]),
+        Poll::Pending => check_to_the_end(&locks, vec![waiter]),
     }
-    check_to_the_end(&locks, vec![waiter]);
 }
 
 #[derive(Default)]
@@ -312,47 +322,51 @@ impl Wake for Panics {
 pub(crate) fn a_waker_that_panics_strands_nobody() {
     let locks = LockManager::new();
     let holder = lock(&locks, "w:a");
-    let (first, second) = (lock(&locks, "r:a"), lock(&locks, "r:a"));
+    let (mut first, second) = (lock(&locks, "r:a"), lock(&locks, "r:a"));
     let panics = Arc::new(Panics::default());
-    let locked = {
-        let waker = Waker::from(Arc::clone(&panics));
-        let mut acquired = pin!(first.acquired());
-        assert!(
-            acquired
-                .as_mut()
-                .poll(&mut Context::from_waker(&waker))
-                .is_pending()
-        );
-        let locking = {
-            let locks = locks.clone();
-            thread::spawn(move || catch_unwind(AssertUnwindSafe(|| lock(&locks, "r:a"))))
-        };
-        let released = catch_unwind(AssertUnwindSafe(|| holder.release()));
-        let locked = locking.join().expect("no panic");
-        assert_eq!(panics.0.load(Relaxed), 1, "woken once");
-        assert!(released.is_err() != locked.is_err(), "the panic goes on");
-        locked
+    assert!(poll(&Waker::from(Arc::clone(&panics)), &mut first).is_pending());
+    let locking = {
+        let locks = locks.clone();
+        thread::spawn(move || catch_unwind(AssertUnwindSafe(|| lock(&locks, "r:a"))))
     };
+    let released = catch_unwind(AssertUnwindSafe(|| holder.withdraw()));
+    let locked = locking.join().expect("no panic");
+    assert_eq!(panics.0.load(Relaxed), 1, "woken once");
+    assert!(released.is_err() != locked.is_err(), "the panic goes on");
     check_to_the_end(&locks, [first, second].into_iter().chain(locked).collect());
 }
 
-/// One future goes away, another stays: it must not be forgotten with the first.
-pub(crate) fn a_dropped_future_races_the_grant() {
+/// A poll replaces the waker of an earlier one, which may be purged: the new one must not go with it.
+pub(crate) fn a_replaced_waker_races_the_grant() {
     let locks = LockManager::new();
     let holder = lock(&locks, "w:a");
-    let waiter = lock(&locks, "w:a");
+    let mut waiter = lock(&locks, "w:a");
+    assert!(poll(Waker::noop(), &mut waiter).is_pending());
+    let releases = thread::spawn(move || holder.withdraw());
     let wakeups = Arc::new(Wakeups::default());
-    let waker = Waker::from(Arc::clone(&wakeups));
-    {
-        let mut stays = pin!(waiter.acquired());
-        let mut context = Context::from_waker(&waker);
-        assert!(stays.as_mut().poll(&mut context).is_pending());
-        let releases = thread::spawn(move || holder.release());
-        let _ = pin!(waiter.acquired()).poll(&mut Context::from_waker(Waker::noop()));
-        releases.join().expect("no panic");
-        assert_eq!(wakeups.0.load(Relaxed), 1, "a lost wake-up");
+    let polled = poll(&Waker::from(Arc::clone(&wakeups)), &mut waiter);
+    releases.join().expect("no panic");
+    assert!(
+        polled.is_ready() || wakeups.0.load(Relaxed) > 0,
+        "a lost wake-up"
+    );
+    match polled {
+        Poll::Ready(lock) => check_to_the_end(&locks, vec![lock]),
+        Poll::Pending => check_to_the_end(&locks, vec![waiter]),
     }
-    check_to_the_end(&locks, vec![waiter]);
+}
+
+/// The grant may come between the last poll and the drop: then the drop releases the lock.
+pub(crate) fn a_dropped_wait_races_the_grant() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let mut waiter = lock(&locks, "w:a");
+    let last = lock(&locks, "w:a");
+    assert!(poll(Waker::noop(), &mut waiter).is_pending());
+    let releases = thread::spawn(move || holder.withdraw());
+    drop(waiter);
+    releases.join().expect("no panic");
+    check_to_the_end(&locks, vec![last]);
 }
 
 pub(crate) fn a_thread_parks_while_the_lock_is_granted() {
@@ -360,12 +374,8 @@ pub(crate) fn a_thread_parks_while_the_lock_is_granted() {
     let holder = lock(&locks, "w:a");
     let waiter = lock(&locks, "w:a");
     // Not the thread that joins: loom would take the wake-up for the end of the other thread.
-    let waits = thread::spawn(move || {
-        waiter.wait();
-        assert!(waiter.is_acquired());
-        waiter
-    });
-    holder.release();
+    let waits = thread::spawn(move || waiter.wait());
+    holder.withdraw();
     let waiter = waits.join().expect("no panic");
     check_to_the_end(&locks, vec![waiter]);
 }
@@ -386,13 +396,13 @@ pub(crate) fn a_close_races_a_lock() {
             is_drained(&locks)
         })
     };
-    let locked = locks.lock(set("w:a"));
+    let locked = locks.enqueue(set("w:a"));
     let drained = closes.join().expect("no panic");
     assert!(
         locked.is_err() || !drained,
         "drained before a lock that was granted"
     );
-    assert!(locks.lock(set("w:a")).is_err());
+    assert!(locks.enqueue(set("w:a")).is_err());
     check_to_the_end(&locks, locked.into_iter().collect());
     assert!(is_drained(&locks));
 }
@@ -401,7 +411,7 @@ pub(crate) fn draining_races_the_last_release() {
     let locks = LockManager::new();
     let holder = lock(&locks, "w:a w:b");
     locks.close();
-    let releases = thread::spawn(move || holder.release());
+    let releases = thread::spawn(move || holder.withdraw());
     let wakeups = Arc::new(Wakeups::default());
     let waker = Waker::from(Arc::clone(&wakeups));
     let mut drained = pin!(locks.drained());
@@ -412,7 +422,7 @@ pub(crate) fn draining_races_the_last_release() {
     releases.join().expect("no panic");
     assert!(at_once || wakeups.0.load(Relaxed) > 0, "a lost wake-up");
     assert!(is_drained(&locks));
-    check_to_the_end(&locks, Vec::new());
+    check_to_the_end::<Lock>(&locks, Vec::new());
 }
 
 pub(crate) fn a_try_races_a_lock() {
@@ -423,9 +433,9 @@ pub(crate) fn a_try_races_a_lock() {
     };
     let locked = lock(&locks, "w:a");
     let tried = tries.join().expect("no panic");
-    assert!(tried.as_ref().is_none_or(Lock::is_acquired));
     assert!(tried.is_some() || locked.is_acquired());
-    check_to_the_end(&locks, tried.into_iter().chain([locked]).collect());
+    let tried = tried.into_iter().map(Outstanding::from);
+    check_to_the_end(&locks, tried.chain([locked.into()]).collect());
 }
 
 pub(crate) fn two_tries_race() {

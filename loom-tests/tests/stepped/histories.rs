@@ -9,7 +9,8 @@
 //! 4. statistics and listing say the same as the handles after each round;
 //! 5. at the end nothing is left.
 
-use crate::{Lock, LockManager, Path, RequestState, Resource};
+use crate::outstanding::Outstanding;
+use crate::{LockManager, Path, RequestState, Resource};
 use generator::{Generator, Gn};
 use locktopus_loom_tests::{Mutation, with};
 use proptest::prelude::*;
@@ -75,12 +76,12 @@ fn round() -> impl Strategy<Value = Round> {
 struct World {
     locks: LockManager,
     /// What is outstanding, of requests that have returned and of which no end has begun.
-    outstanding: Mutex<Vec<Lock>>,
+    outstanding: Mutex<Vec<Outstanding>>,
     /// The largest token that has been returned.
     newest: AtomicU64,
 }
 
-fn conflict(one: &Lock, other: &Lock) -> bool {
+fn conflict(one: &Outstanding, other: &Outstanding) -> bool {
     let others = other.resources();
     one.resources()
         .iter()
@@ -89,15 +90,21 @@ fn conflict(one: &Lock, other: &Lock) -> bool {
 
 impl World {
     /// Not to be kept across a step.
-    fn outstanding(&self) -> MutexGuard<'_, Vec<Lock>> {
+    fn outstanding(&self) -> MutexGuard<'_, Vec<Outstanding>> {
         self.outstanding.lock().expect("no panic")
     }
 
     fn run(&self, operation: &Operation) {
         let before = self.newest.load(Relaxed);
         let locked = match operation {
-            Operation::Lock(set) => Some(self.locks.lock(set.clone()).expect("open")),
-            Operation::TryLock(set) => self.locks.try_lock(set.clone()).expect("open"),
+            Operation::Lock(set) => {
+                let pending = self.locks.enqueue(set.clone()).expect("open");
+                Some(Outstanding::from(pending))
+            }
+            Operation::TryLock(set) => {
+                let tried = self.locks.try_lock(set.clone()).expect("open");
+                tried.map(Outstanding::from)
+            }
             Operation::End(index) => {
                 let mut outstanding = self.outstanding();
                 let count = outstanding.len();
@@ -112,14 +119,13 @@ impl World {
             let token = locked.token();
             assert!(token > before, "{token} came after {before}");
             self.newest.fetch_max(token, Relaxed);
-            assert!(!matches!(operation, Operation::TryLock(_)) || locked.is_acquired());
             self.outstanding().push(locked);
         }
     }
 
     fn check_exclusion(&self) {
         let outstanding = self.outstanding();
-        let held: Vec<&Lock> = outstanding
+        let held: Vec<&Outstanding> = outstanding
             .iter()
             .filter(|lock| lock.is_acquired())
             .collect();
@@ -135,7 +141,7 @@ impl World {
 
     fn check_all(&self) {
         let mut outstanding = self.outstanding();
-        outstanding.sort_by_key(Lock::token);
+        outstanding.sort_by_key(Outstanding::token);
         let mut listed: Vec<_> = self.locks.requests().collect();
         listed.sort_by_key(|request| request.token);
         assert_eq!(listed.len(), outstanding.len());
@@ -191,8 +197,7 @@ fn run(rounds: Vec<Round>) {
         }
         world.check_all();
     }
-    let left = std::mem::take(&mut *world.outstanding());
-    left.into_iter().for_each(Lock::release);
+    drop(std::mem::take(&mut *world.outstanding()));
     let stats = world.locks.stats();
     assert_eq!((stats.acquired, stats.waiting, stats.resources), (0, 0, 0));
 }

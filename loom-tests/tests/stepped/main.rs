@@ -16,6 +16,8 @@ mod steps;
 mod sync;
 
 mod histories;
+#[path = "../../../engine/tests/engine/outstanding.rs"]
+mod outstanding;
 mod stalled;
 
 include!(concat!(env!("OUT_DIR"), "/engine/lib.rs"));

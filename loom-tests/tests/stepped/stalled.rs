@@ -2,8 +2,9 @@
 //! others take for thousands of operations on conflicting and on disjoint paths. Then it resumes,
 //! and all ends well.
 
+use crate::outstanding::Outstanding;
 use crate::steps::{Suspension, suspend_later};
-use crate::{Lock, LockManager, Resource};
+use crate::{LockManager, Pending, Resource};
 use locktopus_loom_tests::{Mutation, with};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,12 +26,12 @@ fn set(text: &str) -> Vec<Resource> {
     text.split_whitespace().map(resource).collect()
 }
 
-fn lock(locks: &LockManager, text: &str) -> Lock {
-    locks.lock(set(text)).expect("open")
+fn lock(locks: &LockManager, text: &str) -> Pending {
+    locks.enqueue(set(text)).expect("open")
 }
 
 /// The exact grant rule, for everything that is outstanding, in the order of tokens.
-fn check(outstanding: &[Lock]) {
+fn check(outstanding: &[Outstanding]) {
     for (index, one) in outstanding.iter().enumerate() {
         let blocked = outstanding[..index].iter().any(|other| {
             let others = other.resources();
@@ -56,12 +57,12 @@ fn others_go_on(locks: &LockManager) {
             lock(locks, "r:x"),
             lock(locks, "w:x/1/y"),
         ];
-        let acquired = own.iter().map(Lock::is_acquired).collect::<Vec<_>>();
+        let acquired = own.iter().map(Pending::is_acquired).collect::<Vec<_>>();
         assert_eq!(acquired, [true, false, false], "nobody else wants these");
         let [first, second, third] = own;
-        first.release();
+        first.withdraw();
         assert!(second.is_acquired() && !third.is_acquired());
-        second.release();
+        second.withdraw();
         assert!(third.is_acquired());
         if round % 100 == 0 {
             let _ = (locks.stats(), locks.requests().count());
@@ -72,8 +73,8 @@ fn others_go_on(locks: &LockManager) {
 /// Suspends `operation` at each of its steps in turn; it runs on what `prepare` makes. Returns how
 /// many steps it has.
 fn suspend_everywhere<T: Send>(
-    prepare: impl Fn(&LockManager) -> (Vec<Lock>, T),
-    operation: impl Fn(&LockManager, T) -> Option<Lock> + Sync,
+    prepare: impl Fn(&LockManager) -> (Vec<Pending>, T),
+    operation: impl Fn(&LockManager, T) -> Option<Outstanding> + Sync,
 ) -> usize {
     for steps in 0..MANY_STEPS {
         let locks = LockManager::new();
@@ -98,11 +99,12 @@ fn suspend_everywhere<T: Send>(
                 resume.send(()).expect("it is suspended");
             }
             let left = stalling.join().expect("no panic");
-            let mut outstanding: Vec<Lock> = others.into_iter().chain(left).collect();
-            outstanding.sort_by_key(Lock::token);
+            let others = others.into_iter().map(Outstanding::from);
+            let mut outstanding: Vec<Outstanding> = others.chain(left).collect();
+            outstanding.sort_by_key(Outstanding::token);
             while !outstanding.is_empty() {
                 check(&outstanding);
-                outstanding.remove(0).release();
+                drop(outstanding.remove(0));
             }
             finished
         });
@@ -118,7 +120,10 @@ fn suspend_everywhere<T: Send>(
 
 #[test]
 fn in_a_lock_that_is_granted_at_once() {
-    let steps = suspend_everywhere(|_| (vec![], ()), |locks, ()| Some(lock(locks, "w:a/b w:c")));
+    let steps = suspend_everywhere(
+        |_| (vec![], ()),
+        |locks, ()| Some(lock(locks, "w:a/b w:c").into()),
+    );
     assert!(steps > 10, "only {steps} steps");
 }
 
@@ -126,7 +131,7 @@ fn in_a_lock_that_is_granted_at_once() {
 fn in_a_lock_that_has_to_wait() {
     let steps = suspend_everywhere(
         |locks| (vec![lock(locks, "r:a"), lock(locks, "w:c/1")], ()),
-        |locks, ()| Some(lock(locks, "w:a/b w:c")),
+        |locks, ()| Some(lock(locks, "w:a/b w:c").into()),
     );
     assert!(steps > 15, "only {steps} steps");
 }
@@ -146,7 +151,7 @@ fn in_a_release_that_grants_others() {
             )
         },
         |_, holder| {
-            holder.release();
+            holder.withdraw();
             None
         },
     );
@@ -162,7 +167,7 @@ fn in_a_withdrawal_that_lets_others_in() {
             (vec![holder, lock(locks, "r:a/b")], writer)
         },
         |_, writer| {
-            writer.release();
+            writer.withdraw();
             None
         },
     );
@@ -173,7 +178,10 @@ fn in_a_withdrawal_that_lets_others_in() {
 fn in_a_try_lock_that_succeeds() {
     let steps = suspend_everywhere(
         |_| (vec![], ()),
-        |locks, ()| locks.try_lock(set("w:a/b r:c")).expect("open"),
+        |locks, ()| {
+            let tried = locks.try_lock(set("w:a/b r:c")).expect("open");
+            tried.map(Outstanding::from)
+        },
     );
     assert!(steps > 10, "only {steps} steps");
 }
@@ -182,7 +190,10 @@ fn in_a_try_lock_that_succeeds() {
 fn in_a_try_lock_that_fails() {
     let steps = suspend_everywhere(
         |locks| (vec![lock(locks, "w:a")], ()),
-        |locks, ()| locks.try_lock(set("w:a/b r:c")).expect("open"),
+        |locks, ()| {
+            let tried = locks.try_lock(set("w:a/b r:c")).expect("open");
+            tried.map(Outstanding::from)
+        },
     );
     assert!(steps > 2, "only {steps} steps");
 }
@@ -211,7 +222,7 @@ fn in_a_close() {
             let finished = suspended.recv().is_err();
             if !finished {
                 locks.close();
-                assert!(locks.is_closed() && locks.lock(set("w:a")).is_err());
+                assert!(locks.is_closed() && locks.enqueue(set("w:a")).is_err());
                 assert!(poll());
                 resume.send(()).expect("it is suspended");
             }
@@ -243,7 +254,7 @@ fn withdrawn_requests_that_pile_up_are_noticed() {
         let table = crate::table::Table::new(1);
         let enter = |mode| {
             let resource = Resource {
-                path: "a".parse().expect("a path"),
+                path: crate::Path::from(["a"]),
                 mode,
             };
             let set = crate::resource::ResourceSet::collect([resource]).expect("one");

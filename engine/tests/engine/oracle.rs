@@ -2,18 +2,21 @@
 //!
 //! Properties:
 //! 1. a request is granted exactly when no earlier, conflicting request is outstanding;
-//! 2. `try_lock` succeeds exactly when `lock` would be granted at once;
+//! 2. `try_lock` succeeds exactly when `enqueue` would be granted at once;
 //! 3. tokens grow with the order of requests;
-//! 4. statistics and listing say the same as the handles, and whoever waits names an earlier,
-//!    conflicting, outstanding request as the reason;
+//! 4. statistics and listing agree with the handles, and a waiting request is listed with an earlier,
+//!    conflicting, outstanding request as the one that it waits for;
 //! 5. at the end nothing is left.
 
-use locktopus_engine::{Lock, LockManager, Path, RequestState, Resource};
+use super::outstanding::Outstanding;
+use locktopus_engine::{LockManager, Path, RequestState, Resource};
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Lock(Vec<Resource>),
+    Enqueue(Vec<Resource>),
+    /// Turns a granted request into a lock, by an index as below.
+    Convert(usize),
     TryLock(Vec<Resource>),
     /// Releases or withdraws one of the outstanding, by an index that is taken modulo their number.
     End(usize),
@@ -34,15 +37,16 @@ fn resource() -> impl Strategy<Value = Resource> {
 fn step() -> impl Strategy<Value = Step> {
     let set = || prop::collection::vec(resource(), 1..4);
     prop_oneof![
-        4 => set().prop_map(Step::Lock),
+        4 => set().prop_map(Step::Enqueue),
+        1 => any::<usize>().prop_map(Step::Convert),
         1 => set().prop_map(Step::TryLock),
         4 => any::<usize>().prop_map(Step::End),
     ]
 }
 
-/// The outstanding requests in the order of their tokens: the whole truth.
+/// The outstanding requests in the order of their tokens, each with the set that was asked for.
 #[derive(Default)]
-struct Oracle(Vec<(Vec<Resource>, Lock)>);
+struct Oracle(Vec<(Vec<Resource>, Outstanding)>);
 
 fn conflict(some: &[Resource], others: &[Resource]) -> bool {
     some.iter()
@@ -93,12 +97,14 @@ fn run(steps: Vec<Step>) {
     let mut oracle = Oracle::default();
     for step in steps {
         match step {
-            Step::Lock(set) => {
-                let lock = locks.lock(set.iter().cloned()).expect("open and not empty");
+            Step::Enqueue(set) => {
+                let pending = locks
+                    .enqueue(set.iter().cloned())
+                    .expect("open and not empty");
                 if let Some((_, last)) = oracle.0.last() {
-                    assert!(last.token() < lock.token());
+                    assert!(last.token() < pending.token());
                 }
-                oracle.0.push((set, lock));
+                oracle.0.push((set, pending.into()));
             }
             Step::TryLock(set) => {
                 let free = oracle.0.iter().all(|(other, _)| !conflict(other, &set));
@@ -106,18 +112,22 @@ fn run(steps: Vec<Step>) {
                     .try_lock(set.iter().cloned())
                     .expect("open and not empty");
                 assert_eq!(tried.is_some(), free);
-                oracle.0.extend(tried.map(|lock| (set, lock)));
+                oracle.0.extend(tried.map(|lock| (set, lock.into())));
             }
-            Step::End(_) if oracle.0.is_empty() => {}
+            Step::Convert(_) | Step::End(_) if oracle.0.is_empty() => {}
+            Step::Convert(index) => {
+                let index = index % oracle.0.len();
+                let (set, request) = oracle.0.remove(index);
+                oracle.0.insert(index, (set, request.converted()));
+            }
             Step::End(index) => {
                 let index = index % oracle.0.len();
-                oracle.0.remove(index).1.release();
+                drop(oracle.0.remove(index));
             }
         }
         oracle.check(&locks);
     }
-    while let Some((_, lock)) = oracle.0.pop() {
-        lock.release();
+    while oracle.0.pop().is_some() {
         oracle.check(&locks);
     }
 }

@@ -1,5 +1,4 @@
-//! The optional feature `serde`: the forms that the wire and the listings use.
-#![cfg(feature = "serde")]
+//! The optional feature `serde`: the JSON forms of resources, listings and statistics.
 
 use locktopus_engine::{LockManager, Path, Resource};
 use serde_json::json;
@@ -17,8 +16,8 @@ fn resources_read_back_from_json() {
 #[test]
 fn listings_and_statistics_serialize() {
     let locks = LockManager::new();
-    let _held = locks.lock([Resource::write(["a"])]).unwrap();
-    let _waits = locks.lock([Resource::read(["a"])]).unwrap();
+    let _held = locks.blocking_lock([Resource::write(["a"])]).unwrap();
+    let _waits = locks.enqueue([Resource::read(["a"])]).unwrap();
     let listed = serde_json::to_value(locks.requests().collect::<Vec<_>>()).unwrap();
     assert_eq!(
         listed,

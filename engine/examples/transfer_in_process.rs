@@ -1,14 +1,14 @@
-//! Two accounts locked at once: no deadlock whatever the order, and no lost update.
+//! Two accounts locked at once: no deadlock in any order, and no lost update.
 //!
 //! ```sh
-//! cargo run -p locktopus-engine --example transfer
+//! cargo run -p locktopus-engine --example transfer_in_process
 //! ```
 
 use locktopus_engine::{LockError, LockManager, Resource};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 
-/// Balances are read and written in two steps, as in a database without transactions.
+/// A transfer reads and writes a balance in two steps, as in a database without transactions.
 struct Bank {
     locks: LockManager,
     balances: [AtomicI64; 2],
@@ -17,8 +17,7 @@ struct Bank {
 impl Bank {
     fn transfer(&self, from: usize, to: usize, amount: i64) -> Result<(), LockError> {
         let account = |number: usize| Resource::write(["accounts", &number.to_string()]);
-        let lock = self.locks.lock([account(from), account(to)])?;
-        lock.wait();
+        let lock = self.locks.blocking_lock([account(from), account(to)])?;
         let [source, target] = [&self.balances[from], &self.balances[to]];
         let (before, after) = (
             source.load(Ordering::Relaxed),
@@ -31,9 +30,8 @@ impl Bank {
     }
 
     fn total(&self) -> Result<i64, LockError> {
-        // A read of the parent: all accounts stand still meanwhile.
-        let lock = self.locks.lock([Resource::read(["accounts"])])?;
-        lock.wait();
+        // While the parent is locked for read, no account changes.
+        let _lock = self.locks.blocking_lock([Resource::read(["accounts"])])?;
         Ok(self
             .balances
             .iter()
@@ -52,7 +50,7 @@ fn main() -> Result<(), LockError> {
             let bank = &bank;
             scope.spawn(move || {
                 for amount in 0..1000 {
-                    bank.transfer(from, to, amount).expect("the bank is open");
+                    bank.transfer(from, to, amount).expect("open");
                 }
             });
         }

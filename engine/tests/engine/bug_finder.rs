@@ -1,23 +1,24 @@
 //! The bug finder: threads lock, try, withdraw and release at random on the real structures, while
 //! every grant is checked.
 //!
-//! - Exclusion: each node of a small tree has a cell; whoever is granted a path enters all cells of
-//!   its subtree and must find no one there who conflicts.
-//! - Order: whoever enters a cell must have a larger token than all who conflicted there before.
-//! - No lost wake-up: a wait that takes longer than [`LOST`] is one.
+//! - Exclusion: each node of a small tree has a cell. The holder of a path enters all cells of its
+//!   subtree and must find no conflicting holder inside.
+//! - Order: the token of a holder that enters a cell is larger than the tokens of all conflicting holders
+//!   that were there before.
+//! - No lost wake-up: a wait that takes longer than [`LOST`] counts as one.
 //! - Nothing is left: at the end the table is empty.
 
-use locktopus_engine::{Lock, LockManager, Path, Resource};
+use locktopus_engine::{Lock, LockManager, Path, Pending, Resource};
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// Nothing is held for longer than some microseconds, so this is forever.
+/// Locks are held for some microseconds, so a wait of this length never ends.
 const LOST: Duration = Duration::from_secs(60);
 const FANOUT: usize = 3;
 const DEPTH: usize = 3;
@@ -43,7 +44,7 @@ impl fmt::Display for Report {
 /// One node of the tree.
 #[derive(Default)]
 struct Cell {
-    /// Who is inside: 1 for each reader, WRITER for each writer.
+    /// The holders inside: 1 for each reader, WRITER for each writer.
     inside: AtomicU64,
     last_read: AtomicU64,
     last_write: AtomicU64,
@@ -72,7 +73,7 @@ impl Tree {
     fn random_set(&self) -> Vec<Resource> {
         let count = [1, 1, 1, 2, 2, 3][fastrand::usize(..6)];
         let resource = |_| {
-            // Mostly leaves: a root lock now and then, or everybody would queue.
+            // Mostly leaves, with a root lock now and then: otherwise every request would queue.
             let nodes = if fastrand::u8(..8) == 0 {
                 0..self.paths.len()
             } else {
@@ -169,47 +170,70 @@ fn hunter(locks: &LockManager, tree: &Tree, rounds: u64) -> Report {
     for _ in 0..rounds {
         let set = tree.random_set();
         let lock = if fastrand::u8(..8) == 0 {
-            match locks.try_lock(set).expect("open") {
-                Some(lock) => lock,
-                None => {
-                    report.refused_tries += 1;
-                    continue;
-                }
-            }
+            let tried = locks.try_lock(set).expect("open");
+            report.refused_tries += u64::from(tried.is_none());
+            tried
         } else {
-            locks.lock(set).expect("open")
+            let acquired = acquire(locks, set);
+            report.withdrawals += u64::from(acquired.is_none());
+            acquired
         };
-        let granted = match fastrand::u8(..6) {
-            0 => lock.is_acquired(),
-            1 => lock.wait_timeout(Duration::from_micros(fastrand::u64(..50))),
-            2 => await_or_panic(&lock),
-            _ => {
-                let granted = lock.wait_timeout(LOST);
-                assert!(granted, "lost: {lock:?} in {:#?}", listing(locks));
-                granted
-            }
+        let Some(lock) = lock else {
+            continue;
         };
-        if granted {
-            tree.enter(&lock);
-            if fastrand::u8(..16) == 0 {
-                thread::yield_now();
-            }
-            tree.exit(&lock);
-            report.grants += 1;
-        } else {
-            report.withdrawals += 1;
+        tree.enter(&lock);
+        if fastrand::u8(..16) == 0 {
+            thread::yield_now();
         }
+        tree.exit(&lock);
+        report.grants += 1;
         lock.release();
     }
     report
+}
+
+/// Waits for the grant in one of many ways; `None` if it gave up waiting.
+fn acquire(locks: &LockManager, set: Vec<Resource>) -> Option<Lock> {
+    let micros = || Duration::from_micros(fastrand::u64(..50));
+    let enqueue = |set| locks.enqueue(set).expect("open");
+    match fastrand::u8(..12) {
+        0 => enqueue(set).try_acquired().ok(),
+        1 => enqueue(set).wait_timeout(micros()).ok(),
+        2 => locks.blocking_lock_timeout(set, micros()).expect("open"),
+        3 => poll_once(pin!(locks.lock(set))).map(|lock| lock.expect("open")),
+        4 => Some(await_or_panic(locks, locks.lock(set)).expect("open")),
+        5 => {
+            let mut pending = enqueue(set);
+            // As a branch of a `select!` that did not win.
+            poll_once(pin!(&mut pending)).or_else(|| Some(await_or_panic(locks, pending)))
+        }
+        6 => {
+            let waited = enqueue(set).wait_timeout(micros());
+            Some(waited.unwrap_or_else(|pending| wait_or_panic(locks, pending)))
+        }
+        _ => Some(wait_or_panic(locks, enqueue(set))),
+    }
+}
+
+fn wait_or_panic(locks: &LockManager, pending: Pending) -> Lock {
+    pending
+        .wait_timeout(LOST)
+        .unwrap_or_else(|lost| panic!("lost: {lost:?} in {:#?}", listing(locks)))
 }
 
 fn listing(locks: &LockManager) -> Vec<locktopus_engine::RequestInfo> {
     locks.requests().collect()
 }
 
-/// Awaits the grant as an executor would, sometimes by way of a future that is dropped half-way.
-fn await_or_panic(lock: &Lock) -> bool {
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+/// Awaits the grant as an executor does.
+fn await_or_panic<F: Future>(locks: &LockManager, future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -217,17 +241,13 @@ fn await_or_panic(lock: &Lock) -> bool {
         }
     }
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    if fastrand::bool() {
-        let _ = pin!(lock.acquired())
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()));
-    }
-    let mut acquired = pin!(lock.acquired());
+    let mut future = pin!(future);
     let since = Instant::now();
-    while acquired.as_mut().poll(&mut context).is_pending() {
-        thread::park_timeout(LOST);
-        assert!(since.elapsed() < LOST, "lost: {lock:?}");
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park_timeout(LOST),
+        }
+        assert!(since.elapsed() < LOST, "lost among {:#?}", listing(locks));
     }
-    true
 }
