@@ -1,8 +1,6 @@
 //! The library against servers that say what they like, or nothing.
 
-mod common;
-
-use common::{Fake, soon};
+use crate::common::{Fake, soon};
 use futures_util::StreamExt as _;
 use locktopus_client::{Client, Error, Options, Resource};
 use std::time::{Duration, Instant};
@@ -312,7 +310,7 @@ async fn dropping_the_client_closes_its_connections() {
 }
 
 /// Asks for a lock of which nobody has heard for longer than its abandon timeout when it is granted.
-async fn granted_late(fake: &Fake) -> (Client, locktopus_client::Pending, common::Peer) {
+async fn granted_late(fake: &Fake) -> (Client, locktopus_client::Pending, crate::common::Peer) {
     let mut options = Options::new(&fake.url()).expect("a URL");
     options.abandon_timeout = Duration::from_millis(50);
     let (client, mut peer) = fake.connected(options).await;
@@ -352,7 +350,7 @@ async fn a_grant_that_is_read_after_its_deadline_and_the_end_is_none() {
 
 #[tokio::test]
 async fn a_lock_is_confirmed_as_long_as_the_server_answers() {
-    let server = common::Server::start().await;
+    let server = crate::common::Server::start().await;
     let client = server.client().await;
     let guard = soon(client.lock(a())).await.expect("granted");
     let asked = Instant::now();
@@ -380,7 +378,7 @@ async fn nothing_is_locked_after_close_returns() {
     };
     soon(async { tokio::join!(client.close(), serving) }).await;
     let accepting = tokio_tungstenite::accept_async(stream);
-    let mut peer = common::Peer(soon(accepting).await.expect("an upgrade"));
+    let mut peer = crate::common::Peer(soon(accepting).await.expect("an upgrade"));
     assert_eq!(peer.hear().await, None);
     let error = soon(second).await.expect("no panic").expect_err("closed");
     assert!(matches!(error, Error::Closed(_)), "{error}");

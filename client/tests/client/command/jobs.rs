@@ -1,11 +1,6 @@
 //! The command as a job: what is stopped and continued, and what a group of processes hears.
-#![cfg(target_os = "linux")]
 
-mod common;
-#[path = "common/process.rs"]
-mod process;
-
-use process::{Process, Server, until_stopped};
+use super::process::{Process, Server, errors, until_stopped};
 use rustix::process::{Pid, Signal};
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -168,6 +163,5 @@ fn the_status_is_the_commands_where_its_end_is_ignored() {
     command.args(["run", "-w", "a", "--", "sh", "-c", "exit 7"]);
     let output = command.env("LOCKTOPUS_URL", &server.url).output();
     let output = output.expect("runs");
-    let errors = process::errors(&output);
-    assert_eq!(output.status.code(), Some(7), "{errors}");
+    assert_eq!(output.status.code(), Some(7), "{}", errors(&output));
 }

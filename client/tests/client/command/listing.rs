@@ -1,10 +1,6 @@
 //! The command against the pages of a real server: who holds what, and taking it away.
 
-mod common;
-#[path = "common/process.rs"]
-mod process;
-
-use process::{Process, Server, errors};
+use super::process::{Process, Server, errors};
 use std::io::{BufRead as _, BufReader};
 
 /// The first line on standard error of one who has to wait, and itself.

@@ -3,11 +3,9 @@
 //! [`Pages`] stands for a server that has them: it answers with what the page on the API says. When
 //! the server has them itself, its address can take the place of this one's.
 
-mod common;
-
-use common::{Fake, PATIENCE, soon};
-use std::process::Output;
-use std::process::Stdio;
+use super::process::locktopus as command;
+use crate::common::{Fake, PATIENCE, Peer, soon};
+use std::process::{Output, Stdio};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -69,14 +67,8 @@ async fn answer(mut stream: TcpStream, status: &str, body: &str) -> String {
 }
 
 fn locktopus(url: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_locktopus"));
-    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("LOCKTOPUS_") {
-            command.env_remove(name);
-        }
-    }
-    command.env("LOCKTOPUS_URL", url);
+    let mut command = Command::from(command(args));
+    command.env("LOCKTOPUS_URL", url).kill_on_drop(true);
     command.env("LOCKTOPUS_AUTH_TOKEN", "geheim");
     command
 }
@@ -218,7 +210,7 @@ async fn the_wait_says_who_holds_the_lock() {
         .spawn()
         .expect("starts");
     let stream = fake.accept_stream().await;
-    let mut peer = common::Peer(soon(accept_async(stream)).await.expect("an upgrade"));
+    let mut peer = Peer(soon(accept_async(stream)).await.expect("an upgrade"));
     peer.hear().await.expect("a request");
     peer.say_state("17", "lock", "enqueued").await;
     answer(fake.accept_stream().await, "200 OK", LOCKS).await;

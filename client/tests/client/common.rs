@@ -1,5 +1,4 @@
 //! A real server on a free loopback port, and one that says whatever a test wants.
-#![allow(dead_code, reason = "each test file uses its own part")]
 
 use futures_util::{SinkExt, StreamExt};
 use locktopus_client::{Client, Options};

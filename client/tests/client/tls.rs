@@ -1,8 +1,6 @@
 //! The library over TLS: a proxy that ends it stands before a real server.
 
-mod common;
-
-use common::{Server, soon};
+use crate::common::{Server, soon};
 use locktopus_client::{Client, Error, Options, Resource};
 use std::path::PathBuf;
 use std::sync::Arc;

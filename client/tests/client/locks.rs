@@ -1,8 +1,6 @@
 //! The library against a real server.
 
-mod common;
-
-use common::{Server, soon};
+use crate::common::{Server, soon};
 use locktopus_client::{Client, Error, Options, Resource};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -108,7 +106,7 @@ async fn a_timeout_withdraws_the_request() {
         .await
         .expect_err("held");
     assert_eq!(error, Error::Timeout(time));
-    let other = soon(client.lock_timeout(read("a"), common::PATIENCE))
+    let other = soon(client.lock_timeout(read("a"), crate::common::PATIENCE))
         .await
         .expect("granted");
     drop((reader, other));

@@ -1,22 +1,26 @@
 //! Processes: the command, and a server that can be killed.
-#![allow(dead_code, reason = "each test file uses its own part")]
 
 use crate::common::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Set where this test binary is to be a server.
 const BE_A_SERVER: &str = "LOCKTOPUS_TEST_BE_A_SERVER";
 
-/// Not a test of anything: started by [`Server::start`] as a process of its own, which can be killed.
+/// The test by whose name [`Server::start`] starts this binary as a server, which can then be killed.
 #[test]
 fn server_process() {
     if std::env::var_os(BE_A_SERVER).is_none() {
         return;
     }
+    // The other end of standard input closes when the test ends, even if it is killed.
+    thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut vec![]);
+        std::process::exit(0);
+    });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -84,45 +88,38 @@ impl Drop for Process {
     }
 }
 
-/// The same command, started by a program that becomes it.
-fn through(program: &str, args: &[&str], command: &Command) -> Command {
-    let mut through = Command::new(program);
-    through.args(args);
-    through.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => through.env(name, value),
-            None => through.env_remove(name),
-        };
-    }
-    through
-}
-
 pub(crate) struct Server {
     pub(crate) process: Process,
     pub(crate) url: String,
+    /// Open for as long as the server runs: after 60 s the test harness prints that the "test" is slow, and a closed
+    /// pipe would end it.
+    _stdout: BufReader<ChildStdout>,
 }
 
 impl Server {
     pub(crate) fn start() -> Server {
         let child = Command::new(std::env::current_exe().expect("a path"))
-            .args(["--exact", "process::server_process", "--nocapture"])
+            .args(["--exact", "command::process::server_process", "--nocapture"])
             .env(BE_A_SERVER, "yes")
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("starts");
         let mut process = Process(child);
-        let stdout = process.0.stdout.take().expect("piped");
+        let mut stdout = BufReader::new(process.0.stdout.take().expect("piped"));
         // The test harness says something before.
-        let address = BufReader::new(stdout).lines().find_map(|line| {
+        let address = stdout.by_ref().lines().find_map(|line| {
             let line = line.expect("text");
             line.split_once("listening on ")
                 .map(|(_, address)| address.to_owned())
         });
         let url = format!("ws://{}", address.expect("an address"));
-        Server { process, url }
+        Server {
+            process,
+            url,
+            _stdout: stdout,
+        }
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
@@ -135,17 +132,16 @@ impl Server {
         self.command(args).output().expect("runs")
     }
 
-    /// With no signal ignored, even if the tests run under `nohup`.
     pub(crate) fn spawn(&self, args: &[&str]) -> Process {
-        let mut command = through("env", &["--default-signal"], &self.command(args));
+        let mut command = self.command(args);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Process(command.spawn().expect("starts"))
     }
 
     /// As [`spawn`](Server::spawn), in a session without a terminal, wherever the tests run.
     pub(crate) fn spawn_away(&self, args: &[&str]) -> Process {
-        let mut command = through("setsid", &[], &self.command(args));
-        command.stdin(Stdio::null());
+        let mut command = locktopus_through("setsid", args);
+        command.env("LOCKTOPUS_URL", &self.url);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Process(command.spawn().expect("starts"))
     }
@@ -166,8 +162,16 @@ impl Server {
     }
 }
 
+/// The command with these arguments, without variables of its own and with no signal ignored, even if the tests run
+/// under `nohup`.
 pub(crate) fn locktopus(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_locktopus"));
+    locktopus_through("env", args)
+}
+
+/// As [`locktopus`], started by a program that becomes it.
+fn locktopus_through(program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(["env", "--default-signal", env!("CARGO_BIN_EXE_locktopus")]);
     command.args(args).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("LOCKTOPUS_") {

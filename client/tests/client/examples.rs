@@ -1,14 +1,12 @@
 //! The examples, against a real server. Each asserts what it shows.
 
-mod common;
+use crate::common::{Server, soon};
 
-use common::{Server, soon};
-
-#[path = "../examples/cron_once.rs"]
+#[path = "../../examples/cron_once.rs"]
 mod cron_once;
-#[path = "../examples/fenced_write.rs"]
+#[path = "../../examples/fenced_write.rs"]
 mod fenced_write;
-#[path = "../examples/transfer.rs"]
+#[path = "../../examples/transfer.rs"]
 mod transfer;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,195 @@
+//! Flags, variables, help and output of the command.
+
+use super::process::{Server, errors, locktopus};
+
+#[test]
+fn no_server_is_not_a_conflict() {
+    let mut server = Server::start();
+    server.process.0.kill().expect("running");
+    server.process.status();
+    let output = server.output(&["run", "-w", "a", "-E", "0", "--", "echo", "ran"]);
+    assert_eq!(output.status.code(), Some(69));
+    assert!(
+        errors(&output).contains("cannot connect: 127.0.0.1:"),
+        "{}",
+        errors(&output)
+    );
+    assert!(output.stdout.is_empty());
+    for args in [
+        &["locks"][..],
+        &["status"],
+        &["release", "1"],
+        &["bench", "-s", "0"],
+    ] {
+        let output = server.output(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(
+            errors(&output).contains("cannot connect"),
+            "{}",
+            errors(&output)
+        );
+    }
+}
+
+#[test]
+fn a_bad_argument_is_a_clear_error_and_exit_status_2() {
+    for (args, part) in [
+        (
+            &["run", "--url", "localhost:9009", "-w", "a", "true"][..],
+            "allowed: ws://",
+        ),
+        (
+            &["run", "--url=ws://h?x=1", "-w", "a", "true"],
+            "unknown parameter",
+        ),
+        (&["run", "true"], "-w PATH"),
+        (&["run", "-w", "a"], "no command"),
+        (&["run", "-w", "a//b", "true"], "empty segment"),
+        (
+            &["run", "-w", "a", "--timeout", "soon", "true"],
+            "500ms, 5s",
+        ),
+        (&["run", "-w", "a", "--try", "-t", "1s", "true"], "exclude"),
+        (&["run", "-w", "a", "--grace=40s", "true"], "at most half"),
+        (&["run", "-w", "a", "-E", "256", "true"], "-E"),
+        (&["run", "-w", "a", "-n", "", "true"], "namespace"),
+        (&["bench", "-m", "fast"], "held:N"),
+        (&["bench", "-c", "18446744073709551615"], "at most"),
+        (&["bench", "-m", "held:18446744073709551615"], "at most"),
+        (&["release", "../x"], "no token"),
+        (&["completions", "tcsh"], "nushell"),
+        (&["nonsense"], "nonsense"),
+        (&[], "no command"),
+    ] {
+        let output = locktopus(args).output().expect("runs");
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{args:?}: {}",
+            errors(&output)
+        );
+        assert!(
+            errors(&output).contains(part),
+            "{args:?}: {}",
+            errors(&output)
+        );
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn the_auth_token_is_never_printed() {
+    let server = Server::start();
+    for args in [
+        &["run", "-w", "a", "true"][..],
+        &["status"],
+        &["locks"],
+        &["run", "-w", "a"],
+    ] {
+        let output = server
+            .command(args)
+            .env("LOCKTOPUS_AUTH_TOKEN", "geheim")
+            .output()
+            .expect("runs");
+        let printed = [output.stdout, output.stderr].concat();
+        assert!(!String::from_utf8_lossy(&printed).contains("geheim"));
+    }
+}
+
+#[test]
+fn flags_go_over_variables() {
+    let server = Server::start();
+    let _holder = server.holder();
+    for (variable, flag, status) in [
+        ("default", None, 75),
+        ("other", None, 0),
+        ("default", Some("other"), 0),
+        ("other", Some("default"), 75),
+    ] {
+        let mut command = server.command(&["run", "-w", "a", "--try"]);
+        command.env("LOCKTOPUS_NAMESPACE", variable);
+        if let Some(flag) = flag {
+            command.args(["-n", flag]);
+        }
+        let output = command.arg("true").output().expect("runs");
+        assert_eq!(output.status.code(), Some(status), "{variable} {flag:?}");
+    }
+}
+
+#[test]
+fn help_and_completions_go_to_stdout() {
+    for args in [
+        &["--help"][..],
+        &["-h"],
+        &["run", "--help"],
+        &["bench", "-h"],
+        &["--version"],
+        &["completions", "bash"],
+        &["completions", "zsh"],
+    ] {
+        let output = locktopus(args).output().expect("runs");
+        assert!(output.status.success(), "{args:?}");
+        let text = String::from_utf8(output.stdout).expect("text");
+        assert!(text.contains("locktopus"), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn every_mode_of_the_benchmark_measures_something() {
+    let server = Server::start();
+    for mode in ["uncontended", "contended", "handoff", "idle", "held:3"] {
+        let output = server.output(&["bench", "-c", "4", "-s", "1", "-m", mode]);
+        assert!(output.status.success(), "{mode}: {}", errors(&output));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(mode) && text.contains("p99"), "{text}");
+        assert_eq!(errors(&output), "", "{mode}");
+    }
+}
+
+#[test]
+fn the_abandon_timeout_of_the_url_counts() {
+    let server = Server::start();
+    let url = format!("{}?abandon-timeout-ms=5000", server.url);
+    for (flag, milliseconds) in [(None, 5000), (Some("--abandon-timeout=7s"), 7000)] {
+        let mut command = server.command(&["run", "-u", &url, "-w", "a"]);
+        command.args(flag);
+        command.args(["--", env!("CARGO_BIN_EXE_locktopus"), "locks", "--json"]);
+        let output = command.output().expect("runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let part = format!("\"abandon_timeout_ms\":{milliseconds}");
+        assert!(text.contains(&part), "{text} {}", errors(&output));
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    let server = Server::start();
+    for args in [
+        &["status"][..],
+        &["status", "--json"],
+        &["locks"],
+        &["locks", "--json"],
+        &["completions", "bash"],
+        &["--help"],
+    ] {
+        let full = std::fs::File::create("/dev/full").expect("it is there");
+        let output = server.command(args).stdout(full).output().expect("runs");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(errors(&output).contains("standard output"), "{args:?}");
+        // Who closes a pipe has seen enough.
+        let (reader, closed) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = server.command(args).stdout(closed).output().expect("runs");
+        assert!(output.status.success(), "{args:?}: {}", errors(&output));
+    }
+}
+
+#[test]
+fn an_empty_ca_file_is_none() {
+    let server = Server::start();
+    let url = server.url.replace("ws://", "wss://");
+    let mut command = server.command(&["status", "--url", &url]);
+    let output = command.env("LOCKTOPUS_CA_FILE", "").output().expect("runs");
+    // The server speaks no TLS; but the file is no matter.
+    assert!(errors(&output).contains("no TLS"), "{}", errors(&output));
+}
