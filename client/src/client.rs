@@ -1,9 +1,9 @@
 //! The client: locks, each on a connection of the pool.
 
+use crate::checkout::{Checkout, Stage, ended_before};
 use crate::connection::connect;
 use crate::error::Error;
 use crate::guard::{Guard, Pending};
-use crate::lease::{Lease, Stage};
 use crate::options::Options;
 use crate::pool::Pool;
 use crate::protocol::Resource;
@@ -16,66 +16,77 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 
 /// A client of one server and one namespace, for any number of tasks. Clones share everything.
 ///
-/// A connection of the v1 protocol carries one lock. So each lock that is held or waited for has a
-/// connection of its own, and there are as many at a time. When its lock is released a connection is
-/// kept for the next one, up to [`Options::max_idle_connections`]. One that has died meanwhile is
-/// replaced, and nobody notices: a request is asked again on another connection only if nothing of
-/// it was sent on the first. Once it is sent and the connection ends, that is an error, since the
-/// server may have granted it: the lock is then kept for the abandon timeout, and to ask again
-/// silently would mean to wait for ourselves.
+/// A connection of v1 carries one lock. So each lock that is held or waited for has a connection of its own. After a
+/// release the connection is kept for the next lock, up to [`Options::max_idle_connections`].
 ///
-/// When the last clone is dropped idle connections are closed. Guards go on.
+/// An idle connection that has ended is replaced silently: a request is sent again on another connection, but only if
+/// no byte of it was sent on the first. If the connection ends after the request was sent, that is an error. The server
+/// may have granted the lock, and then keeps it for the abandon timeout: a retry would wait for our own abandoned lock.
 ///
-/// A connection lives on the tokio runtime on which it was opened, by whichever call needed a new one.
-/// When that runtime ends the connection does, too, and the lock on it is lost: [`Guard::lost`] says so,
-/// on whatever runtime it is awaited.
+/// When the last clone is dropped, idle connections are closed. Guards go on.
+///
+/// A connection lives on the tokio runtime of the call that opened it. When that runtime ends, the connection ends and
+/// its lock is lost; [`Guard::lost`] reports it, on any runtime.
 #[derive(Clone)]
 pub struct Client {
-    pool: Arc<Pool>,
+    pub(crate) pool: Arc<Pool>,
 }
 
 impl Client {
-    /// Connects to a server: `"ws://127.0.0.1:9009"`, or [`Options`].
+    /// Connects to a server: takes a URL such as `"ws://127.0.0.1:9009"`, or [`Options`].
     ///
     /// # Errors
     /// [`Error::Options`], [`Error::Connect`], [`Error::Refused`] or [`Error::Protocol`].
     ///
     /// # Panics
-    /// Like all of the client it needs a tokio runtime with I/O and time enabled.
+    /// Outside a tokio runtime with I/O and time enabled, as all other async calls of the client.
     ///
     /// # Cancel safety
-    /// Nothing remains when the future is dropped.
+    /// Dropping the future leaves nothing behind.
     pub async fn connect<O>(options: O) -> Result<Client, Error>
     where
         O: TryInto<Options>,
         Error: From<O::Error>,
     {
+        let client = Client::new(options)?;
+        // The first connection proves that the server is there.
+        let handle = connect(&client.pool).await?;
+        client.pool.put(handle);
+        Ok(client)
+    }
+
+    /// As [`connect`](Client::connect), but opens no connection before one is needed.
+    ///
+    /// # Errors
+    /// [`Error::Options`] if the URL is wrong.
+    pub fn new<O>(options: O) -> Result<Client, Error>
+    where
+        O: TryInto<Options>,
+        Error: From<O::Error>,
+    {
         let pool = Arc::new(Pool::new(options.try_into()?));
-        // The first connection shows that the server is there.
-        let handle = connect(&pool).await?;
-        pool.put(handle);
         Ok(Client { pool })
     }
 
-    /// The options that it was made with.
+    /// The options of the client.
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.pool.options
     }
 
-    /// How many connections are open, those on which a lock is held or waited for and idle ones.
+    /// The number of open connections: those of locks that are held or waited for, and idle ones.
     #[must_use]
     pub fn open_connections(&self) -> usize {
         self.pool.counts().0
     }
 
-    /// How many of them wait for their next lock.
+    /// The number of connections that are kept for later locks.
     #[must_use]
     pub fn idle_connections(&self) -> usize {
         self.pool.counts().1
     }
 
-    /// Locks all of the resources at once, and waits as long as that takes.
+    /// Locks all of the resources as one set, and waits until the lock is granted.
     ///
     /// # Errors
     /// See [`Error`].
@@ -95,7 +106,7 @@ impl Client {
     /// # tokio::spawn(locktopus_server::run(listener, config, std::future::pending()));
     /// let client = Client::connect(&url).await?;
     /// let lock = client.lock([Resource::write(["user", "42"]), Resource::read(["reports"])]).await?;
-    /// // user/42 is ours to write, and reports to read.
+    /// // The paths below user/42 are locked with it, so this conflicts.
     /// assert!(client.try_lock([Resource::read(["user", "42", "name"])]).await?.is_none());
     /// lock.release().await?;
     /// # Ok(())
@@ -108,8 +119,8 @@ impl Client {
         self.enqueue(resources).await?.acquired().await
     }
 
-    /// As [`lock`](Client::lock), but for no longer than this, connecting included. A time of zero asks
-    /// once, as [`try_lock`](Client::try_lock) does: without a round trip no lock could be had.
+    /// As [`lock`](Client::lock), but gives up after this time, which includes connecting. A time of zero is
+    /// [`try_lock`](Client::try_lock), since even a free lock takes a round trip.
     ///
     /// # Errors
     /// [`Error::Timeout`] if the lock is not granted in time; the request is withdrawn then.
@@ -130,10 +141,10 @@ impl Client {
             .unwrap_or(Err(Error::Timeout(time)))
     }
 
-    /// Locks if that is possible at once; `None` if not.
+    /// Locks if the lock is granted at once; `None` if not.
     ///
-    /// The protocol has no such request: this one stands in line for a round trip before it is
-    /// withdrawn, and so long a conflicting one behind it waits.
+    /// v1 has no such request. This one waits in line for a round trip before it is withdrawn, and conflicting requests
+    /// that come meanwhile wait behind it.
     ///
     /// # Errors
     /// See [`Error`].
@@ -152,7 +163,7 @@ impl Client {
         Ok(None)
     }
 
-    /// Stands in line: returns once the server has answered, and leaves the waiting to the caller.
+    /// Takes a place in line: returns as soon as the server has answered, and leaves the waiting to the caller.
     ///
     /// # Errors
     /// See [`Error`].
@@ -165,48 +176,50 @@ impl Client {
     ) -> Result<Pending, Error> {
         let resources: Vec<Resource> = resources.into_iter().collect();
         if resources.is_empty() {
-            return Err(Error::Options(
-                "no resources; at least one is required".to_owned(),
-            ));
+            let text = "no resources; at least one is required";
+            return Err(Error::Options(text.into()));
         }
         let frame = Message::text(Request::Lock(resources).encode());
         loop {
-            if self.pool.is_closed() {
-                return Err(Error::Closed("the client is closed".to_owned()));
-            }
+            self.check_open()?;
             let (handle, fresh) = match self.pool.take() {
                 Some(handle) => (handle, false),
                 None => (connect(&self.pool).await?, true),
             };
-            // It may have been closed while we connected.
-            if self.pool.is_closed() {
-                return Err(Error::Closed("the client is closed".to_owned()));
-            }
-            let mut lease = Lease::new(handle, frame.clone());
-            let answered = |stage: &Stage| !matches!(stage, Stage::Asked);
-            match lease.reaches(answered).await {
-                // It died while it was idle. The loop ends: there are only so many in the pool.
+            // The client may have been closed while this call connected.
+            self.check_open()?;
+            let mut checkout = Checkout::new(handle, frame.clone());
+            let answered = |stage: &Stage| !matches!(stage, Stage::Requested);
+            match checkout.reaches(answered).await {
+                // The connection ended while it was idle. The loop ends, since each turn takes one out of the pool.
                 Stage::NotSent(_) if !fresh => {}
                 Stage::NotSent(error) => return Err(error),
                 Stage::Ended(lost) => return Err(lost.reason().clone()),
                 Stage::Enqueued(id) | Stage::Acquired(id) => {
                     return Ok(Pending {
-                        lease,
+                        checkout,
                         id,
                         abandon_timeout: self.pool.options.abandon_timeout,
                     });
                 }
-                Stage::Asked => return Err(Error::Closed("no answer came".to_owned())),
+                Stage::Requested => return Err(ended_before()),
             }
         }
     }
 
-    /// Closes idle connections, and waits until all others have ended, too: those whose guards are
-    /// dropped and are being released, and those whose guards live. There are no new locks from now
-    /// on, of no clone.
+    fn check_open(&self) -> Result<(), Error> {
+        if self.pool.is_closed() {
+            return Err(Error::Closed("the client is closed".into()));
+        }
+        Ok(())
+    }
+
+    /// Closes the client and all its clones: no new locks are granted to them. Closes idle connections, and waits until
+    /// all other connections have ended: those of dropped guards, once the release is confirmed, and those of guards
+    /// that are still held.
     ///
     /// # Cancel safety
-    /// It is closed in any case; only the waiting ends.
+    /// The client is closed even if the future is dropped; only the waiting ends.
     pub async fn close(&self) {
         self.pool.close();
         self.pool.drained().await;

@@ -1,39 +1,37 @@
-//! One v1 connection: a task that owns the socket, and the handle by which it is told what to do.
+//! One v1 connection: a task that owns the socket and carries out the commands of its handle.
 //!
 //! ```text
-//!             Lock                    acquired / enqueued, acquired: told through Stage
+//!             Lock                    acquired / enqueued, acquired: reported through Stage
 //!   ┌─────┐ ────────► ┌────────────┐
 //!   │Ready│           │ Locked     │ ── Release ──► ┌─────────┐
 //!   └──▲──┘           └────────────┘                │Releasing│
 //!      └───────────────── ready: back to the pool ──┴─────────┘
-//!   any state: an error, the end of the socket, or silence: Ended, told to whom it concerns
+//!   any state: an error, the end of the socket, or silence: Ended, reported to the user of the connection
 //! ```
 //!
 //! # Invariants
-//! C1. A handle is in one place: in the pool while `Ready`, in a lease while `Locked`, in the task
-//!     while `Releasing`. So nobody asks for a lock on a connection that has one.
-//! C2. The frame of a request is written at most once. A request that ends as `NotSent` was not
-//!     written at all, and only such a request may be asked again elsewhere.
-//! C3. The pulse hears of a moment only if it is one at which we sent what the server has answered.
+//! C1. A handle is in one place: in the pool while `Ready`, in a checkout while `Locked`, in the task while
+//!     `Releasing`. So no second lock is requested on a connection that has one.
+//! C2. The frame of a request is written at most once. A request that ends as `NotSent` was not written at all, and
+//!     only such a request may be sent again on another connection.
+//! C3. The keepalive gets only moments at which we sent something that the server has answered.
 
-use crate::error::{Error, printable};
-use crate::lease::{Command, Handle, Lost, Stage};
+use crate::checkout::{Command, Handle, Lost, Stage};
+use crate::error::{Detail, Error, printable};
+use crate::keepalive::{Keepalive, Pings};
 use crate::pool::{Open, Pool};
-use crate::protocol::v1::{
-    Action, CLOSE_CODE_ERROR, Request, Response, SHUTTING_DOWN, State as Said,
-};
-use crate::pulse::{Pings, Pulse};
+use crate::protocol::v1::{Action, CLOSE_CODE_ERROR, Request, Response, State as Reported};
 use crate::stream::WebSocket;
 use futures_util::{SinkExt, StreamExt};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
-use tokio_tungstenite::tungstenite::error::Error as WebSocketError;
+use tokio_tungstenite::tungstenite::error::{Error as WebSocketError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 
-/// How long a goodbye may take.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the closing handshake may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest id of a lock, in bytes.
 const MAX_ID_BYTES: usize = 256;
@@ -43,19 +41,22 @@ pub(crate) async fn connect(pool: &Arc<Pool>) -> Result<Handle, Error> {
     let started = Instant::now();
     let websocket = pool.options.websocket().await?;
     let (commands, received) = mpsc::unbounded_channel();
-    let pulse = Arc::new(Pulse::new(started, pool.options.abandon_timeout));
+    let keepalive = Arc::new(Keepalive::new(started, pool.options.abandon_timeout));
     let driver = Driver {
         websocket,
         commands: received,
         pool: Arc::downgrade(pool),
         _open: pool.count_open(),
-        pulse: Arc::clone(&pulse),
+        keepalive: Arc::clone(&keepalive),
         pings: Pings::new(&pool.options),
         state: State::Ready,
         confirming: vec![],
     };
     tokio::spawn(driver.run());
-    Ok(Handle { commands, pulse })
+    Ok(Handle {
+        commands,
+        keepalive,
+    })
 }
 
 enum State {
@@ -72,9 +73,9 @@ enum State {
 
 /// Why the task ends.
 enum End {
-    /// Nobody needs the connection any more.
+    /// The handle was dropped.
     Unused,
-    /// It does not go on.
+    /// The connection cannot go on.
     Broken(Error),
 }
 
@@ -83,36 +84,33 @@ struct Driver {
     commands: mpsc::UnboundedReceiver<Command>,
     pool: Weak<Pool>,
     _open: Open,
-    pulse: Arc<Pulse>,
+    keepalive: Arc<Keepalive>,
     pings: Pings,
     state: State,
-    /// Who waits for an answer to a ping that was sent at this moment or later.
+    /// The callers that wait for an answer to a ping that was sent at this moment or later.
     confirming: Vec<(Instant, oneshot::Sender<()>)>,
 }
 
 impl Driver {
     async fn run(mut self) {
-        match self.converse().await {
-            End::Unused => self.goodbye().await,
-            End::Broken(error) => {
-                self.tell(error);
-                self.goodbye().await;
-            }
+        if let End::Broken(error) = self.serve().await {
+            self.report_end(error);
         }
+        self.close().await;
     }
 
-    async fn converse(&mut self) -> End {
+    async fn serve(&mut self) -> End {
         let first = tokio::time::Instant::now() + self.pings.interval;
         let mut ticks = interval_at(first, self.pings.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // What has come is read before anything is sent: a connection that is known to be dead
-            // is not asked for a lock (C2), and a pong that is there already is no silence.
+            // Received messages are read before anything is sent: no lock is requested on a connection that is
+            // known to have ended (C2), and a pong that is there already ends the silence.
             let step = tokio::select! {
                 biased;
-                message = self.websocket.next() => self.hear(message),
+                message = self.websocket.next() => self.receive(message),
                 command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command).await,
+                    Some(command) => self.carry_out(command).await,
                     None => return End::Unused,
                 },
                 _ = ticks.tick() => self.ping().await,
@@ -123,7 +121,7 @@ impl Driver {
         }
     }
 
-    async fn obey(&mut self, command: Command) -> Result<(), Error> {
+    async fn carry_out(&mut self, command: Command) -> Result<(), Error> {
         match command {
             Command::Lock { frame, stage } => {
                 let sent = Instant::now();
@@ -148,9 +146,10 @@ impl Driver {
             Some(payload) => self.send(Message::Ping(payload.to_vec().into())).await,
             None => {
                 let (pings, every) = (self.pings.most_silent, self.pings.interval);
-                Err(Error::Closed(format!(
-                    "the server is silent: {pings} pings, one every {every:?}, brought nothing"
-                )))
+                let text = format!(
+                    "the server is silent: no answer to {pings} pings, one every {every:?}"
+                );
+                Err(Error::Closed(text.into()))
             }
         }
     }
@@ -158,28 +157,27 @@ impl Driver {
     async fn send(&mut self, message: Message) -> Result<(), Error> {
         let limit = self.pings.send_timeout;
         match timeout(limit, self.websocket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(broken(error)),
-            Err(_) => Err(Error::Closed(format!(
-                "the server takes nothing since {limit:?}"
-            ))),
+            Ok(sent) => sent.map_err(broken),
+            Err(_) => {
+                let text = format!("the server has not read anything for {limit:?}");
+                Err(Error::Closed(text.into()))
+            }
         }
     }
 
-    fn hear(&mut self, message: Option<Result<Message, WebSocketError>>) -> Result<(), Error> {
+    fn receive(&mut self, message: Option<Result<Message, WebSocketError>>) -> Result<(), Error> {
         let message = message
             .unwrap_or(Err(WebSocketError::ConnectionClosed))
             .map_err(broken)?;
-        self.pings.heard();
+        self.pings.received();
         match message {
             Message::Text(text) => self.read(text.as_bytes()),
             Message::Binary(bytes) => self.read(&bytes),
             Message::Pong(payload) => {
                 if let Some(sent) = self.pings.answered(&payload) {
-                    self.pulse.alive_at(sent);
+                    self.keepalive.alive_at(sent);
                     let answered = |asked: &Instant| *asked <= sent;
                     for (_, done) in self.confirming.extract_if(.., |(asked, _)| answered(asked)) {
-                        // That nobody waits for the answer is all right.
                         let _ = done.send(());
                     }
                 }
@@ -193,72 +191,74 @@ impl Driver {
     fn read(&mut self, message: &[u8]) -> Result<(), Error> {
         match Response::decode(message) {
             Ok(Response::State { id, action, state }) => self.advance(id, action, state),
-            // That passes, and nothing is queued: as if it were not there any more.
-            Ok(Response::Error { error }) if error.starts_with(SHUTTING_DOWN) => {
-                Err(Error::Connect(printable(&error)))
-            }
-            Ok(Response::Error { error }) => Err(Error::Refused(printable(&error))),
-            // The Go server's errors are bare text.
+            Ok(Response::Error { error }) => Err(Error::from_v1(&error)),
+            // The errors of the Go server are bare text.
             Err(error) => Err(match std::str::from_utf8(message) {
-                Ok(text) if !text.trim_start().starts_with(['{', '[']) => {
-                    Error::Refused(printable(text))
-                }
-                _ => Error::Protocol(printable(&error.to_string())),
+                Ok(text) if !text.trim_start().starts_with(['{', '[']) => Error::from_v1(text),
+                _ => Error::Protocol(printable(&error.to_string()).into()),
             }),
         }
     }
 
-    fn advance(&mut self, id: String, action: Action, said: Said) -> Result<(), Error> {
+    fn advance(&mut self, id: String, action: Action, reported: Reported) -> Result<(), Error> {
         if id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
-            return Err(Error::Protocol(format!(
-                "an id of {} bytes; allowed are {MAX_ID_BYTES}, without control characters",
+            let text = format!(
+                "an id of {} bytes; at most {MAX_ID_BYTES} without control characters are allowed",
                 id.len()
-            )));
+            );
+            return Err(Error::Protocol(text.into()));
         }
-        let unexpected = Err(Error::Protocol(format!(
-            "unexpected {said:?} after {action:?}"
-        )));
-        match (&self.state, action, said) {
-            (State::Locked { stage, sent }, Action::Lock, Said::Enqueued | Said::Acquired) => {
-                let asked = matches!(*stage.borrow(), Stage::Asked);
-                let next = match (&*stage.borrow(), said) {
-                    (Stage::Asked, Said::Enqueued) => Stage::Enqueued(id.into()),
-                    (Stage::Asked | Stage::Enqueued(_), Said::Acquired) => {
+        let unexpected = || {
+            let text = format!("unexpected {reported:?} after {action:?}");
+            Err(Error::Protocol(text.into()))
+        };
+        match (&self.state, action, reported) {
+            (
+                State::Locked { stage, sent },
+                Action::Lock,
+                Reported::Enqueued | Reported::Acquired,
+            ) => {
+                let first = matches!(*stage.borrow(), Stage::Requested);
+                let next = match (&*stage.borrow(), reported) {
+                    (Stage::Requested, Reported::Enqueued) => Stage::Enqueued(id.into()),
+                    (Stage::Requested | Stage::Enqueued(_), Reported::Acquired) => {
                         Stage::Acquired(id.into())
                     }
-                    _ => return unexpected,
+                    _ => return unexpected(),
                 };
-                if asked {
-                    self.pulse.alive_at(*sent);
+                if first {
+                    self.keepalive.alive_at(*sent);
                 }
                 stage.send_replace(next);
                 Ok(())
             }
-            // They have crossed the release.
-            (State::Releasing { .. }, Action::Lock, Said::Enqueued | Said::Acquired) => Ok(()),
-            (State::Releasing { .. }, Action::Release, Said::Ready) => {
+            // The message has crossed the release.
+            (State::Releasing { .. }, Action::Lock, Reported::Enqueued | Reported::Acquired) => {
+                Ok(())
+            }
+            (State::Releasing { .. }, Action::Release, Reported::Ready) => {
                 if let State::Releasing { handle, done } =
                     std::mem::replace(&mut self.state, State::Ready)
                 {
-                    // Before the answer: whoever has seen it finds the connection in the pool.
+                    // Before the answer: a caller that has it finds the connection in the pool.
                     if let Some(pool) = self.pool.upgrade() {
                         pool.put(handle);
                     }
-                    // That nobody waits for the answer is all right.
+                    // The caller may have stopped waiting.
                     let _ = done.map(|done| done.send(Ok(())));
                 }
                 Ok(())
             }
-            _ => unexpected,
+            _ => unexpected(),
         }
     }
 
-    /// Tells everybody whom it concerns that the connection has ended.
-    fn tell(&mut self, error: Error) {
+    /// Reports the end of the connection to its user, and refuses the commands that are still queued.
+    fn report_end(&mut self, error: Error) {
         let deadline = match error {
-            // The server has spoken: the lock was released by force, say. It may be another's now.
-            Error::Refused(_) => Instant::now(),
-            _ => self.pulse.deadline(),
+            // The server has ended the lock itself, so another client may hold it now.
+            Error::Revoked(_) | Error::Refused { .. } => Instant::now(),
+            _ => self.keepalive.deadline(),
         };
         match std::mem::replace(&mut self.state, State::Ready) {
             State::Ready => {}
@@ -269,7 +269,7 @@ impl Driver {
                 let _ = done.map(|done| done.send(Err(error.clone())));
             }
         }
-        // After the stage, where they look why.
+        // After the stage, in which these callers look for the reason.
         self.confirming.clear();
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
@@ -286,46 +286,43 @@ impl Driver {
         }
     }
 
-    /// Closes the connection in good manners, if the server is there to answer.
-    async fn goodbye(mut self) {
-        let farewell = async {
+    /// Closes the connection with the closing handshake, if the server takes part in it.
+    async fn close(mut self) {
+        let closing = async {
             if self.websocket.close(None).await.is_ok() {
                 while let Some(Ok(_)) = self.websocket.next().await {}
             }
         };
-        // Whatever goes wrong here, the connection is over.
-        let _ = timeout(GOODBYE_TIMEOUT, farewell).await;
+        // The connection is over even if this fails.
+        let _ = timeout(CLOSE_TIMEOUT, closing).await;
     }
 }
 
-/// Its runtime may be shut down under it: then nobody else would tell.
+/// The runtime may be shut down while the task runs. Then this is the only report.
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.tell(Error::Closed(
-            "the runtime of the connection has ended".to_owned(),
-        ));
+        let text = "the runtime of the connection has ended";
+        self.report_end(Error::Closed(text.into()));
     }
 }
 
 fn broken(error: WebSocketError) -> Error {
-    match error {
+    Error::Closed(match error {
         WebSocketError::ConnectionClosed | WebSocketError::AlreadyClosed => {
-            Error::Closed("the server has closed it".to_owned())
+            "the server has closed it".into()
         }
-        WebSocketError::Io(error) => Error::Closed(error.to_string()),
-        WebSocketError::Protocol(error) if error.to_string().contains("without closing") => {
-            Error::Closed("it ended without a goodbye".to_owned())
+        WebSocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            "the server has closed it without a closing handshake".into()
         }
-        error => Error::Protocol(printable(&error.to_string())),
-    }
+        WebSocketError::Io(error) => Detail::caused("I/O error", error),
+        error => return Error::Protocol(Detail::caused("bad WebSocket message", error)),
+    })
 }
 
 fn closed(frame: Option<CloseFrame>) -> Error {
     match frame {
-        Some(frame) if u16::from(frame.code) == CLOSE_CODE_ERROR => {
-            Error::Refused(printable(&frame.reason))
-        }
-        Some(frame) if !frame.reason.is_empty() => Error::Closed(printable(&frame.reason)),
-        _ => Error::Closed("the server has closed it".to_owned()),
+        Some(frame) if u16::from(frame.code) == CLOSE_CODE_ERROR => Error::from_v1(&frame.reason),
+        Some(frame) if !frame.reason.is_empty() => Error::Closed(printable(&frame.reason).into()),
+        _ => Error::Closed("the server has closed it".into()),
     }
 }

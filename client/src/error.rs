@@ -1,80 +1,179 @@
-//! What can go wrong, sorted by what there is to do about it.
+//! The errors of the library, sorted by what the caller can do about them.
 
-use crate::protocol::v1::fit_error;
+use crate::protocol::pages::RefusalCode;
+use crate::protocol::v1::Refusal;
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Why there is no lock, or no more.
+/// Why a lock was not granted, or was lost, or why a page could not be read.
 ///
-/// | variant | is something queued or held? | what to do |
+/// | variant | what is queued or held afterwards | what to do |
 /// |---|---|---|
-/// | [`Options`](Error::Options) | no | correct the URL or the options |
-/// | [`Connect`](Error::Connect) | no | is the server running? has it too much to do? try again later |
-/// | [`Refused`](Error::Refused) | no, nor is a lock that was held | correct what was asked for: the text says what is allowed |
-/// | [`Protocol`](Error::Protocol) | as for `Closed` | is it a Locktopus server of v1? report it |
-/// | [`Closed`](Error::Closed) | a lock that was held is, for the abandon timeout at most | stop using it; lock again |
-/// | [`Timeout`](Error::Timeout) | no | try again later |
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// | [`Options`](Error::Options) | nothing | correct the URL or the options |
+/// | [`Connect`](Error::Connect) | nothing | try again later |
+/// | [`Refused`](Error::Refused) | nothing | correct the request: the text says what is allowed |
+/// | [`Revoked`](Error::Revoked) | nothing | stop using the lock: another client may hold it already |
+/// | [`Protocol`](Error::Protocol) | as for `Closed` | check that the URL is that of a Locktopus server; report it |
+/// | [`Closed`](Error::Closed) | a lock that was held stays locked for at most the abandon timeout | stop using it; lock again |
+/// | [`Timeout`](Error::Timeout) | nothing | try again later |
+///
+/// An error of the operating system or of a lower protocol is the [`source`](std::error::Error::source), and is not
+/// part of the text.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// The URL or the options are wrong; nothing was sent.
-    Options(String),
-    /// There is no connection to the server, or it takes nothing more for now: it is being shut down, say, or
-    /// its proxy answers with an HTTP status of 429 or 5xx. Nothing is queued.
-    Connect(String),
-    /// The server does not do it; what it says. To ask again for the same is no use, unless it is the
-    /// reason for which a lock was [lost](crate::Guard::lost): then the server has taken the lock, by force
-    /// say, and what it says is why.
-    Refused(String),
-    /// What came is not of the v1 protocol. The connection is closed.
-    Protocol(String),
-    /// The connection ended, or nothing was heard for too long.
-    Closed(String),
+    Options(Detail),
+    /// There is no connection to the server, or the server accepts nothing at the moment: it is shutting down, or its
+    /// proxy answers with an HTTP status of 429 or 5xx. Nothing is queued.
+    Connect(Detail),
+    /// The server refused the request. A retry of the same request would fail again.
+    Refused {
+        /// The sentence of the server, which says what was wrong and what is allowed.
+        text: String,
+        /// The reason, if the server gave one: only refused HTTP requests have it.
+        code: Option<RefusalCode>,
+    },
+    /// An operator released the lock by force, or withdrew the waiting request. It has the sentence of the server.
+    Revoked(String),
+    /// A message was not one of the v1 protocol. The connection is closed.
+    Protocol(Detail),
+    /// The connection ended, or the server was silent for too long.
+    Closed(Detail),
     /// The lock was not granted within this time. The request is withdrawn.
     Timeout(Duration),
+}
+
+impl Error {
+    /// The meaning of an error text of v1.
+    pub(crate) fn from_v1(text: &str) -> Error {
+        let shown = printable(text);
+        match Refusal::of(text) {
+            Refusal::ShuttingDown => Error::Connect(shown.into()),
+            Refusal::Revoked => Error::Revoked(shown),
+            _ => Error::Refused {
+                text: shown,
+                code: None,
+            },
+        }
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Options(what) => f.write_str(what),
-            Error::Connect(what) => write!(f, "cannot connect: {what}"),
-            Error::Refused(what) => write!(f, "refused by the server: {what}"),
-            Error::Protocol(what) => write!(f, "not the v1 protocol: {what}"),
-            Error::Closed(what) => write!(f, "connection lost: {what}"),
+            Error::Options(detail) => detail.fmt(f),
+            Error::Connect(detail) => write!(f, "cannot connect: {detail}"),
+            Error::Refused { text, .. } => write!(f, "refused by the server: {text}"),
+            Error::Revoked(text) => f.write_str(text),
+            Error::Protocol(detail) => write!(f, "not the v1 protocol: {detail}"),
+            Error::Closed(detail) => write!(f, "connection lost: {detail}"),
             Error::Timeout(time) => write!(f, "not granted within {time:?}"),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Options(detail)
+            | Error::Connect(detail)
+            | Error::Protocol(detail)
+            | Error::Closed(detail) => match &detail.source {
+                Some(source) => Some(&**source),
+                None => None,
+            },
+            Error::Refused { .. } | Error::Revoked(_) | Error::Timeout(_) => None,
+        }
+    }
+}
 
-/// So that what is options already is taken where a URL is.
+/// Lets a function take [`Options`](crate::Options) where it takes a URL.
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Error {
         match never {}
     }
 }
 
-/// A text of the server, made fit to be shown: one line, without control characters, not long.
+/// What happened, as a sentence, and the error that caused it.
+#[derive(Debug, Clone)]
+pub struct Detail {
+    text: String,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Detail {
+    pub(crate) fn caused(
+        text: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Detail {
+        Detail {
+            text: text.into(),
+            source: Some(source.into().into()),
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for Detail {
+    fn from(text: T) -> Detail {
+        Detail {
+            text: text.into(),
+            source: None,
+        }
+    }
+}
+
+/// The sentence, without the cause.
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A text of the server, made fit to be shown: one line, without control characters, of limited length.
 pub(crate) fn printable(text: &str) -> String {
-    let text: String = text
-        .trim()
-        .chars()
+    /// Room for the sentences of the pages; those of v1 are shorter.
+    const MAX_BYTES: usize = 256;
+    let text = text.trim();
+    let end = text.floor_char_boundary(MAX_BYTES);
+    let shown = text[..end].chars();
+    shown
         .map(|char| if char.is_control() { ' ' } else { char })
-        .take(512)
-        .collect();
-    fit_error(&text)
+        .chain((end < text.len()).then_some('…'))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::v1::{NO_NEW_LOCKS, revoked};
+    use std::error::Error as _;
+    use std::io;
 
     #[test]
-    fn what_the_server_says_is_shown_on_one_short_line() {
+    fn texts_of_the_server_are_shown_on_one_short_line() {
         assert_eq!(printable(" a\r\n\u{1b}[2Jb\n"), "a   [2Jb");
-        assert!(printable(&"é".repeat(5000)).len() <= crate::protocol::v1::MAX_ERROR_BYTES);
+        assert_eq!(printable(&"é".repeat(5000)), "é".repeat(128) + "…");
+    }
+
+    #[test]
+    fn the_cause_is_the_source_and_not_part_of_the_text() {
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        let error = Error::Closed(Detail::caused("I/O error", reset));
+        assert_eq!(error.to_string(), "connection lost: I/O error");
+        let source = error.source().expect("a cause");
+        let kind = source.downcast_ref().map(io::Error::kind);
+        assert_eq!(kind, Some(io::ErrorKind::ConnectionReset));
+        assert!(Error::Closed("it is closed".into()).source().is_none());
+    }
+
+    #[test]
+    fn error_texts_of_v1_become_the_error_that_says_what_to_do() {
+        assert!(matches!(Error::from_v1(NO_NEW_LOCKS), Error::Connect(_)));
+        assert!(matches!(Error::from_v1(&revoked(7)), Error::Revoked(_)));
+        let refused = Error::from_v1("lock of 9 resources; at most 4 are allowed");
+        assert!(matches!(refused, Error::Refused { code: None, .. }));
     }
 }

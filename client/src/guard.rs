@@ -1,75 +1,74 @@
 //! A request for a lock, and the lock.
 
+use crate::checkout::{Checkout, Lost, Stage, ended_before};
 use crate::error::Error;
-use crate::lease::{Lease, Lost, Stage, gone};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A request for a lock that the server has answered: it waits in line, or is granted already.
 ///
-/// Made by [`Client::enqueue`](crate::Client::enqueue). Dropping it withdraws the request, or
-/// releases the lock.
+/// Made by [`Client::enqueue`](crate::Client::enqueue). Dropping it withdraws the request, or releases the lock.
 #[must_use = "dropping it withdraws the request"]
 pub struct Pending {
-    pub(crate) lease: Lease,
+    pub(crate) checkout: Checkout,
     pub(crate) id: Arc<str>,
     pub(crate) abandon_timeout: Duration,
 }
 
 impl Pending {
-    /// The id that the server gave the request. It stays the lock's.
+    /// The id that the server gave the request. The lock has the same id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Whether it is granted, as far as is known here.
+    /// Whether the client knows that the lock is granted.
     #[must_use]
     pub fn is_acquired(&self) -> bool {
-        matches!(*self.lease.stage.borrow(), Stage::Acquired(_))
+        matches!(*self.checkout.stage.borrow(), Stage::Acquired(_))
     }
 
     /// Waits until the lock is granted.
     ///
-    /// A grant may be read late: if the process was stopped for so long that the lock may be another's
-    /// by then, it is confirmed with a round trip to the server first.
+    /// A process that was stopped for a while reads the grant late, and the server may have passed the lock on
+    /// meanwhile. If the abandon timeout may be over, this confirms the lock with a round trip before it returns.
     ///
     /// # Errors
-    /// [`Error::Closed`], [`Error::Refused`] or [`Error::Protocol`] if the connection ended before
-    /// it was known here that the lock is granted. The server withdraws the request then; should it
-    /// have granted it in that very moment, nobody else gets the lock for the abandon timeout.
+    /// [`Error::Closed`], [`Error::Refused`], [`Error::Revoked`] or [`Error::Protocol`] if the connection ended before
+    /// the grant was known here. The server then withdraws the request. If it granted the lock at that very moment, no
+    /// other client gets it for the abandon timeout.
     ///
     /// # Cancel safety
-    /// Dropping the future withdraws the request, and its place in line is lost. To go on with
-    /// something else meanwhile, pin the future and `select!` on a reference to it.
+    /// Dropping the future withdraws the request, and its place in line is lost. To do something else meanwhile, pin
+    /// the future and `select!` on a reference to it.
     pub async fn acquired(mut self) -> Result<Guard, Error> {
         let decided = |stage: &Stage| matches!(stage, Stage::Acquired(_) | Stage::Ended(_));
-        match self.lease.reaches(decided).await {
+        match self.checkout.reaches(decided).await {
             Stage::Ended(lost) => Err(lost.reason().clone()),
             Stage::Acquired(id) => {
-                if self.lease.pulse.deadline() <= Instant::now() {
-                    self.lease.confirm().await?;
+                if self.checkout.keepalive.deadline() <= Instant::now() {
+                    self.checkout.confirm().await?;
                 }
                 Ok(Guard {
-                    lease: self.lease,
+                    checkout: self.checkout,
                     id,
                     abandon_timeout: self.abandon_timeout,
                 })
             }
-            _ => Err(gone()),
+            _ => Err(ended_before()),
         }
     }
 
     /// Withdraws the request, and waits until the server has confirmed it.
     ///
     /// # Errors
-    /// If the connection ended before; the server withdraws the request by itself then.
+    /// If the connection ended before; the server then withdraws the request by itself.
     ///
     /// # Cancel safety
-    /// The request is withdrawn in any case.
+    /// The request is withdrawn even if the future is dropped.
     pub async fn withdraw(self) -> Result<(), Error> {
-        self.lease.release().await
+        self.checkout.release().await
     }
 }
 
@@ -84,89 +83,87 @@ impl fmt::Debug for Pending {
 
 /// A lock that is held.
 ///
-/// Dropping it releases the lock without waiting: the connection's task tells the server. Where the
-/// runtime may end right after that, as at the end of `main`, use [`release`](Guard::release) or
-/// [`Client::close`](crate::Client::close), or the server hears nothing of it and keeps the lock for
-/// the abandon timeout.
+/// Dropping it releases the lock without waiting: the connection's task sends the release. If the runtime may end right
+/// after that, as at the end of `main`, use [`release`](Guard::release) or [`Client::close`](crate::Client::close).
+/// Otherwise the release may not be sent, and the server keeps the lock for the abandon timeout.
 #[must_use = "dropping it releases the lock"]
 pub struct Guard {
-    lease: Lease,
+    checkout: Checkout,
     id: Arc<str>,
     abandon_timeout: Duration,
 }
 
 impl Guard {
-    /// The fencing token: larger than that of every earlier conflicting lock. Whatever the lock
-    /// protects can refuse a token that is smaller than the largest it has seen, and so be safe from
-    /// a holder that has lost its lock and does not know it yet.
+    /// The fencing token: larger than that of every earlier conflicting lock. A store that refuses tokens smaller than
+    /// the largest it has seen is safe from a holder that has lost its lock without knowing it.
     ///
-    /// `None` if the server's id is not a whole number below 2⁶⁴. The Go server's ids are such
-    /// numbers, but they start anew with the server.
+    /// `None` if the server's id is not a whole number below 2⁶⁴. The ids of the Go server are such numbers, but they
+    /// start anew with the server.
     #[must_use]
     pub fn token(&self) -> Option<u64> {
-        // Without this, `+7` were a number.
+        // `parse` alone would accept a sign.
         let digits = self.id.bytes().all(|byte| byte.is_ascii_digit());
         digits.then(|| self.id.parse().ok()).flatten()
     }
 
-    /// The token as the server wrote it, whatever it is.
+    /// The id of the lock, as the server wrote it.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Resolves the moment the connection is known to be gone; at once if it is gone already.
-    /// It never does once the guard is released or dropped.
+    /// Resolves as soon as the connection is known to have ended. It never resolves after the guard is released or
+    /// dropped.
     ///
-    /// The client asks every [`ping_interval`](crate::Options::ping_interval) whether the server is
-    /// there, so that also a server is noticed that ends without a word, at the latest after
-    /// [`silence_limit`](crate::Options::silence_limit) and two intervals. The lock is not free at
-    /// that moment: when a connection ends the server keeps its locks for the connection's
-    /// [`abandon_timeout`](crate::Options::abandon_timeout). The rest of that is the time to stop:
-    /// nobody else gets the lock before [`Lost::deadline`].
+    /// The client pings the server every [`ping_interval`](crate::Options::ping_interval). A server that ends without a
+    /// word is noticed after [`silence_limit`](crate::Options::silence_limit) and two intervals at the latest. The lock
+    /// is not free at that moment: when a connection ends, the server keeps its locks for the connection's
+    /// [`abandon_timeout`](crate::Options::abandon_timeout). The rest of that time is there to stop: no other client
+    /// gets the lock before [`Lost::deadline`].
     ///
-    /// Three things end a lock sooner than that. A lock can be released by force; its holder is told
-    /// so, and the deadline is now. A server that ends takes all its locks with it, so that one that
-    /// is started again at once may grant them at once. And the clock of the deadline stands still
-    /// while the machine is suspended. Only [`token`](Guard::token) covers those.
+    /// Three events end a lock before the deadline, and only [`token`](Guard::token) protects against them:
+    ///
+    /// - An operator releases the lock by force. The holder is told, and its deadline is that moment.
+    /// - The server process ends, and all its locks with it. A server that is started again may grant them at once.
+    /// - The machine is suspended. The clock of the deadline stands still meanwhile.
     ///
     /// The future does not borrow the guard.
     ///
     /// # Cancel safety
-    /// Nothing is lost when it is dropped; it can be asked for again.
+    /// Dropping the future has no effect; a new one can be made.
     pub fn lost(&self) -> impl Future<Output = Lost> + Send + 'static + use<> {
-        self.lease.lost()
+        self.checkout.lost()
     }
 
-    /// Until when the server keeps the lock even if the connection is gone already. It moves on with
-    /// every answer to a ping. Cost: a mutex that is hardly ever contended.
+    /// The moment until which the server keeps the lock, even if the connection has already ended. Every answer to a
+    /// ping moves it on. Cost: a mutex that is hardly ever contended.
     ///
-    /// Check it before a step that must not be done without the lock: if the process was stopped for
-    /// longer than the abandon timeout, then this is in the past, before anybody has noticed;
-    /// [`confirm`](Guard::confirm) asks then.
+    /// Check it before a step that must not be done without the lock. After a stop of the process for longer than the
+    /// abandon timeout the deadline is in the past, even before the loss is noticed. [`confirm`](Guard::confirm) then
+    /// asks the server.
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        match &*self.lease.stage.borrow() {
+        match &*self.checkout.stage.borrow() {
             Stage::Ended(lost) => lost.deadline(),
-            _ => self.lease.pulse.deadline(),
+            _ => self.checkout.keepalive.deadline(),
         }
     }
 
-    /// Asks the server whether the connection, and so the lock, is still there. When it has answered
-    /// the [`deadline`](Guard::deadline) counts from the moment of the question, or later. Cost: a round trip.
+    /// Asks the server whether the connection, and so the lock, still exists. After the answer the
+    /// [`deadline`](Guard::deadline) counts from the moment of the question, or later. Cost: a round trip.
     ///
-    /// It is for a step that must not be done without the lock, after a time for which nobody can vouch.
+    /// Use it before a step that must not be done without the lock, when the deadline may have passed.
     ///
     /// # Errors
-    /// If the connection ends first: what [`lost`](Guard::lost) tells.
+    /// If the connection ends first: the reason that [`lost`](Guard::lost) reports.
     ///
     /// # Cancel safety
-    /// Nothing is lost when the future is dropped.
+    /// Dropping the future has no effect.
     pub async fn confirm(&self) -> Result<(), Error> {
-        self.lease.confirm().await
+        self.checkout.confirm().await
     }
 
-    /// How long the server keeps the lock when the connection ends.
+    /// How long the server keeps the lock after the connection has ended.
     #[must_use]
     pub fn abandon_timeout(&self) -> Duration {
         self.abandon_timeout
@@ -175,13 +172,13 @@ impl Guard {
     /// Releases the lock, and waits until the server has confirmed it.
     ///
     /// # Errors
-    /// If the connection ended before it was confirmed: the lock may have been lost before, and may
-    /// be kept for up to the abandon timeout.
+    /// If the connection ended before the confirmation. The lock may have been lost earlier, and may stay locked for
+    /// up to the abandon timeout.
     ///
     /// # Cancel safety
-    /// The lock is released in any case.
+    /// The lock is released even if the future is dropped.
     pub async fn release(self) -> Result<(), Error> {
-        self.lease.release().await
+        self.checkout.release().await
     }
 }
 

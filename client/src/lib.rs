@@ -1,31 +1,42 @@
 #![doc = include_str!("../README.md")]
 //!
-//! # The rooms
+//! # Structure
 //! ```text
 //! Client ──► connection (a task that owns a socket) ──► stream   (TCP, TLS)
 //!    │           ├──────────────────────────────────► protocol (a crate: the messages)
 //!    ├──► guard  ├──► pool
-//!    │      └────┴─────┴──► lease ─────────────────► pulse    (is the server there? until when is a lock kept?)
+//!    │      └────┴─────┴──► checkout ──────────────► keepalive (is the server there? until when does it keep a lock?)
+//!    └──► pages  (HTTP) ────────────────────────────► stream
 //! ```
 //!
 //! # Features
-//! `tls` adds `wss://`, with rustls and ring. `cli` is the command `locktopus`. There are no default features.
+//! | feature | |
+//! |---|---|
+//! | `tls` | `wss://` and `https://`, with rustls and ring |
+//! | `pages` | [`Client::locks`], [`Client::status`] and [`Client::release_by_force`], with hyper |
+//! | `cli` | the command `locktopus`; includes `pages` |
+//!
+//! There are no default features.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod checkout;
 mod client;
 mod connection;
 mod error;
 mod guard;
-mod lease;
+mod keepalive;
 mod options;
+#[cfg(feature = "pages")]
+mod pages;
 mod pool;
-mod pulse;
 mod stream;
 
+pub use checkout::Lost;
 pub use client::Client;
-pub use error::Error;
+pub use error::{Detail, Error};
 pub use guard::{Guard, Pending};
-pub use lease::Lost;
 pub use locktopus_protocol as protocol;
 pub use options::{DEFAULT_NAMESPACE, DEFAULT_URL, Options};
+#[cfg(feature = "pages")]
+pub use pages::Filter;
 pub use protocol::{Mode, Resource};

@@ -1,6 +1,6 @@
-//! Where the server is, and how a client behaves towards it.
+//! The address of the server, and the behaviour of the client.
 
-use crate::error::Error;
+use crate::error::{Detail, Error};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::http::uri::Authority;
 
-/// The server on this machine, at its default port.
+/// A server on this machine, at the default port.
 pub const DEFAULT_URL: &str = "ws://127.0.0.1:9009";
 
-/// The namespace where none is named.
+/// The namespace if the URL names none.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
-/// Where the server is, and how a client behaves towards it.
+/// The address of the server, and the behaviour of the client.
 ///
-/// Made from a URL by [`Options::new`]; the fields may be changed from there.
+/// [`Options::new`] reads them from a URL; the fields may then be changed.
 ///
 /// # Examples
 /// ```
@@ -34,40 +34,42 @@ pub struct Options {
     pub(crate) tls: bool,
     pub(crate) authority: Authority,
     pub(crate) prefix: String,
-    /// The namespace, which keeps applications apart. From the URL, else [`DEFAULT_NAMESPACE`].
+    /// The namespace: each has its own locks, so that applications do not disturb one another. From the URL, else
+    /// [`DEFAULT_NAMESPACE`].
     pub namespace: String,
-    /// How long the server keeps a lock whose connection has ended, and so how much time its holder
-    /// has to stop; see [`Guard::lost`](crate::Guard::lost). Milliseconds count. 60 s by default.
+    /// How long the server keeps a lock after its connection has ended, and so how much time the holder has to stop;
+    /// see [`Guard::lost`](crate::Guard::lost). It is cut to whole milliseconds. 60 s by default.
     pub abandon_timeout: Duration,
-    /// How often a connection asks whether the server is still there. 5 s by default.
+    /// How often a connection pings the server. 5 s by default.
     pub ping_interval: Duration,
-    /// How long nothing may be heard until a connection is taken for lost, rounded up to whole ping
-    /// intervals. 15 s by default.
+    /// How long the server may be silent before the connection counts as lost, rounded up to whole ping intervals.
+    /// 15 s by default.
     pub silence_limit: Duration,
-    /// How long it may take to connect, upgrade included. 10 s by default.
+    /// How long a connection may take to open, upgrade included. 10 s by default.
     pub connect_timeout: Duration,
-    /// How many connections are kept open for later locks. 8 by default.
+    /// How many idle connections are kept for later locks. 8 by default.
     pub max_idle_connections: usize,
-    /// What the server shows as the holder, such as the name of a job.
+    /// The name that the server shows for this client, such as that of a job.
     pub client_name: Option<String>,
-    /// The token that the server wants if it has tokens. It is not shown by `Debug`.
+    /// The auth token, if the server requires one. `Debug` does not show it.
     pub auth_token: Option<String>,
-    /// A PEM file with certificates that are trusted besides those of the system, for `wss`.
+    /// A PEM file with certificates to trust besides those of the system, for `wss` and `https`.
     pub ca_file: Option<PathBuf>,
 }
 
 impl Options {
     /// Reads `ws://`, `wss://`, `http://` or `https://HOST[:PORT][/PREFIX][/v1][?PARAMETERS]`.
     ///
-    /// Where no port is named it is that of the scheme, 80 or 443, as in every URL: mind the `:9009`.
-    /// A prefix is for a server behind a proxy. The parameters are those of the protocol:
-    /// `namespace`, `abandon-timeout-ms`, `client` and `token`.
+    /// Without a port it is that of the scheme, 80 or 443, as in every URL; a server listens on 9009 by default.
+    /// A prefix is for a server behind a proxy. The parameters are those of the protocol: `namespace`,
+    /// `abandon-timeout-ms`, `client` and `token`.
     ///
     /// # Errors
-    /// [`Error::Options`], which says what is allowed.
+    /// [`Error::Options`], which says what is wrong and what is allowed.
     pub fn new(url: &str) -> Result<Options, Error> {
-        let uri = Uri::from_str(url.trim())
-            .map_err(|error| refuse(format_args!("bad URL: {error}; {ALLOWED_URL}")))?;
+        let uri = Uri::from_str(url.trim()).map_err(|error| {
+            Error::Options(Detail::caused(format!("bad URL; {ALLOWED_URL}"), error))
+        })?;
         let tls = match uri.scheme_str() {
             Some("ws" | "http") => false,
             Some("wss" | "https") => true,
@@ -81,7 +83,7 @@ impl Options {
         let authority = match uri.authority() {
             Some(authority) if authority.host().is_empty() || authority.as_str().contains('@') => {
                 return Err(refuse(format_args!(
-                    "bad URL: a host is required, and no user; {ALLOWED_URL}"
+                    "bad URL: a host is required, and a user is not allowed; {ALLOWED_URL}"
                 )));
             }
             Some(authority) if !names_its_port(authority) => {
@@ -137,7 +139,7 @@ impl Options {
         Ok(())
     }
 
-    /// Checks what the type of a field does not.
+    /// Checks the values that the types of the fields do not rule out.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.namespace.is_empty() {
             return Err(refuse(format_args!("the namespace must not be empty")));
@@ -145,33 +147,33 @@ impl Options {
         if self.ping_interval < Duration::from_millis(1) || self.silence_limit < self.ping_interval
         {
             return Err(refuse(format_args!(
-                "the ping interval is {:?} and the silence limit {:?}; allowed is an interval of \
-                 1 ms or more and a limit that is not shorter",
+                "the ping interval is {:?} and the silence limit {:?}; the interval must be 1 ms or more, and the \
+                 limit must not be shorter",
                 self.ping_interval, self.silence_limit
             )));
         }
         if self.tls && cfg!(not(feature = "tls")) {
             return Err(refuse(format_args!(
-                "this build speaks no TLS; allowed are ws and http, or the crate's feature `tls`"
+                "this build has no TLS: it allows ws and http, and with the crate's feature `tls` also wss and https"
             )));
         }
         Ok(())
     }
 
-    /// Host and port, as a `Host` header has them.
+    /// Host and port, in the form of a `Host` header.
     #[must_use]
     pub fn authority(&self) -> &str {
         self.authority.as_str()
     }
 
-    /// The path and query that are to be asked for on this server: the prefix of the URL and this.
+    /// A path and query on this server: the prefix of the URL, followed by the given one.
     #[must_use]
     pub fn path(&self, path_and_query: &str) -> String {
         format!("{}{path_and_query}", self.prefix)
     }
 
-    /// The WebSocket URL of a connection. It does not contain the auth token, which goes into the
-    /// header `Authorization: Bearer …`.
+    /// The WebSocket URL of a connection. It does not contain the auth token, which is sent in the header
+    /// `Authorization: Bearer …`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -199,8 +201,7 @@ impl Options {
     }
 }
 
-/// Whether what is written as the port is one; none at all is that of the scheme. Another would silently be the
-/// same.
+/// Whether the port is missing or valid. `Uri` would silently take a bad one for a missing one.
 fn names_its_port(authority: &Authority) -> bool {
     let rest = authority.as_str().strip_prefix(authority.host());
     rest == Some("") || authority.port_u16().is_some_and(|port| port > 0)
@@ -209,7 +210,7 @@ fn names_its_port(authority: &Authority) -> bool {
 const ALLOWED_URL: &str = "allowed: ws://, wss://, http:// or https://HOST[:PORT][/v1]";
 
 fn refuse(what: fmt::Arguments<'_>) -> Error {
-    Error::Options(what.to_string())
+    Error::Options(what.to_string().into())
 }
 
 impl TryFrom<&str> for Options {
@@ -315,7 +316,7 @@ mod tests {
             ("ws://h:99999", "port"),
             ("ws://[::1]:", "port"),
             ("ws://[::1]:99999", "port"),
-            ("ws://user:secret@h", "no user"),
+            ("ws://user:secret@h", "a user is not allowed"),
             ("ws://h?nmespace=x", "unknown parameter \"nmespace\""),
             ("ws://h?abandon-timeout-ms=1s", "whole number"),
         ] {
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_auth_token_is_not_shown() {
+    fn debug_does_not_show_the_auth_token() {
         let options = Options::new("ws://h?token=geheim").expect("a URL");
         assert_eq!(options.auth_token.as_deref(), Some("geheim"));
         assert!(!format!("{options:?}{}", options.endpoint()).contains("geheim"));

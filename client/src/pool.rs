@@ -1,23 +1,23 @@
-//! The connections that wait for their next lock.
+//! The connections that are idle until the next lock.
 
-use crate::lease::Handle;
+use crate::checkout::Handle;
 use crate::options::Options;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// What the clones of a client share.
+/// The state that all clones of a client share.
 pub(crate) struct Pool {
     pub(crate) options: Options,
-    /// `None` once the client is closed: what comes back then is dropped, and so closed.
+    /// `None` once the client is closed. A connection that comes back then is dropped, and so closed.
     idle: Mutex<Option<Vec<Handle>>>,
     open: Arc<watch::Sender<usize>>,
 }
 
 impl Pool {
     pub(crate) fn new(mut options: Options) -> Pool {
-        // The server hears of whole milliseconds only; a deadline shall not count on more.
+        // The server gets whole milliseconds only, and a deadline must not count on more.
         let milliseconds = u64::try_from(options.abandon_timeout.as_millis());
         options.abandon_timeout = Duration::from_millis(milliseconds.unwrap_or(u64::MAX));
         Pool {
@@ -27,14 +27,14 @@ impl Pool {
         }
     }
 
-    /// The connection that came back last, which is the one most surely alive.
+    /// The connection that came back last. Of all idle ones it is the least likely to have ended.
     pub(crate) fn take(&self) -> Option<Handle> {
         self.idle().as_mut()?.pop()
     }
 
     pub(crate) fn put(&self, handle: Handle) {
         if let Some(idle) = self.idle().as_mut() {
-            // Those that have died meanwhile take no place.
+            // Connections that have ended meanwhile take no place.
             idle.retain(|handle| !handle.commands.is_closed());
             if idle.len() < self.options.max_idle_connections {
                 idle.push(handle);
@@ -42,7 +42,7 @@ impl Pool {
         }
     }
 
-    /// Closes the idle connections now, and the others when they would come back.
+    /// Closes the idle connections now, and each of the others when it comes back.
     pub(crate) fn close(&self) {
         self.idle().take();
     }
@@ -51,7 +51,7 @@ impl Pool {
         self.idle().is_none()
     }
 
-    /// Counts a connection for as long as it is kept.
+    /// Counts a connection as open until the result is dropped.
     pub(crate) fn count_open(&self) -> Open {
         self.open.send_modify(|open| *open += 1);
         Open(Arc::clone(&self.open))
@@ -59,7 +59,7 @@ impl Pool {
 
     /// Resolves when no connection is open.
     pub(crate) async fn drained(&self) {
-        // The sender is ours, so it is not gone.
+        // The sender is a field of ours, so it still exists.
         let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
     }
 
@@ -69,7 +69,7 @@ impl Pool {
         (*self.open.borrow(), idle)
     }
 
-    /// No code that may panic runs under the lock, so what it guards is whole in any case.
+    /// No code that may panic runs under the mutex, so the list is consistent even if the mutex is poisoned.
     fn idle(&self) -> MutexGuard<'_, Option<Vec<Handle>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

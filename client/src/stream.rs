@@ -1,6 +1,6 @@
-//! Byte streams to the server: TCP, and TLS on top of it where it is wanted.
+//! Byte streams to the server: TCP, and TLS on top of it for `wss` and `https`.
 
-use crate::error::{Error, printable};
+use crate::error::{Detail, Error, printable};
 use crate::options::Options;
 use std::io;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-/// The largest message that is taken, in bytes. Those of v1 have a few hundred.
+/// The largest message that is accepted, in bytes. Those of v1 have a few hundred.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// A byte stream in both directions.
@@ -24,32 +24,45 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 pub(crate) type WebSocket = WebSocketStream<Box<dyn Duplex>>;
 
 impl Options {
-    /// Opens a byte stream to the server, over TLS if the URL says so: for whoever wants to speak
-    /// HTTP to it.
+    /// Opens a byte stream to the server, over TLS if the URL says so, for a caller that speaks HTTP itself.
     ///
     /// # Errors
-    /// [`Error::Options`] and [`Error::Connect`], also when it takes longer than the connect timeout.
+    /// [`Error::Options`], and [`Error::Connect`], also after the connect timeout.
     ///
     /// # Cancel safety
-    /// Nothing remains when the future is dropped.
+    /// Dropping the future leaves nothing behind.
     pub async fn open(&self) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Error> {
         self.check()?;
         self.in_time(self.stream()).await
     }
 
-    /// Connects and upgrades.
+    /// Connects and upgrades to WebSocket, for a caller that speaks v1 itself: the stream is at the first byte after
+    /// the handshake.
+    ///
+    /// # Errors
+    /// As for [`open`](Options::open), and [`Error::Refused`] and [`Error::Protocol`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn upgrade(
+        &self,
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Error> {
+        // Nothing of the server is buffered in the WebSocket: the server waits for the first request.
+        Ok(self.websocket().await?.into_inner())
+    }
+
+    /// Connects and upgrades to WebSocket.
     pub(crate) async fn websocket(&self) -> Result<WebSocket, Error> {
         self.check()?;
         self.in_time(async {
             let mut request = self
                 .endpoint()
                 .into_client_request()
-                .map_err(|error| Error::Options(error.to_string()))?;
+                .map_err(|error| Error::Options(Detail::caused("bad URL", error)))?;
             if let Some(token) = &self.auth_token {
                 let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
-                    Error::Options(
-                        "the auth token has characters that no header may have".to_owned(),
-                    )
+                    let text = "the auth token has characters that a header must not have";
+                    Error::Options(text.into())
                 })?;
                 value.set_sensitive(true);
                 request.headers_mut().insert(AUTHORIZATION, value);
@@ -76,18 +89,18 @@ impl Options {
             .await
             .unwrap_or_else(|_| {
                 let limit = self.connect_timeout;
-                Err(self.no_connection(format_args!("no answer within {limit:?}")))
+                Err(self.not_reached(format_args!("no answer within {limit:?}")))
             })
     }
 
     async fn stream(&self) -> Result<Box<dyn Duplex>, Error> {
         let stream = TcpStream::connect(self.host_and_port())
             .await
-            .map_err(|error| self.no_connection(error))?;
-        // Messages are small and each is waited for.
+            .map_err(|error| self.io_error(error))?;
+        // Messages are small, and each is waited for.
         stream
             .set_nodelay(true)
-            .map_err(|error| self.no_connection(error))?;
+            .map_err(|error| self.io_error(error))?;
         #[cfg(feature = "tls")]
         if self.tls {
             return tls::wrap(self, stream).await;
@@ -95,30 +108,35 @@ impl Options {
         Ok(Box::new(stream))
     }
 
-    fn no_connection(&self, why: impl std::fmt::Display) -> Error {
+    fn not_reached(&self, why: impl std::fmt::Display) -> Error {
         let (host, port) = self.host_and_port();
-        Error::Connect(format!("{host}:{port}: {why}"))
+        Error::Connect(format!("{host}:{port}: {why}").into())
     }
 
-    /// An answer of HTTP that is no upgrade says why in its body.
+    fn io_error(&self, error: io::Error) -> Error {
+        let (host, port) = self.host_and_port();
+        Error::Connect(Detail::caused(format!("{host}:{port}"), error))
+    }
+
     fn not_upgraded(&self, error: WebSocketError) -> Error {
         match error {
+            // The body of an HTTP answer that is no upgrade says why.
             WebSocketError::Http(answer) => {
                 let body = answer.body().as_deref().unwrap_or_default();
                 let sentence = printable(&String::from_utf8_lossy(body));
                 let status = answer.status();
-                let what = format!("HTTP status {status}: {sentence}");
-                // It has too much to do, ends, or is not there behind its proxy: all that passes.
+                let text = format!("HTTP status {status}: {sentence}");
+                // The server is overloaded, shuts down, or is missing behind its proxy: it may be there soon.
                 if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-                    self.no_connection(what)
+                    self.not_reached(text)
                 } else {
-                    Error::Refused(what)
+                    Error::Refused { text, code: None }
                 }
             }
             WebSocketError::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
-                self.no_connection(error)
+                self.io_error(error)
             }
-            error => Error::Protocol(printable(&error.to_string())),
+            error => Error::Protocol(Detail::caused("no upgrade to WebSocket", error)),
         }
     }
 }
@@ -126,9 +144,8 @@ impl Options {
 #[cfg(feature = "tls")]
 mod tls {
     use super::Duplex;
-    use crate::error::Error;
+    use crate::error::{Detail, Error};
     use crate::options::Options;
-    use std::fmt::Display;
     use std::path::Path;
     use std::sync::Arc;
     use tokio::net::TcpStream;
@@ -142,44 +159,52 @@ mod tls {
         options: &Options,
         stream: TcpStream,
     ) -> Result<Box<dyn Duplex>, Error> {
-        let (host, _) = options.host_and_port();
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| Error::Options(format!("bad URL: no host name or address: {host}")))?;
-        // The roots are read again for each connection: a few milliseconds, and a changed file counts.
+        let (host, port) = options.host_and_port();
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| {
+            let text = format!("bad URL: {host} is neither a host name nor an IP address");
+            Error::Options(Detail::caused(text, error))
+        })?;
+        // The roots are read again for each connection: it takes a few milliseconds, and a changed file has an effect.
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| Error::Options(error.to_string()))?
+            .map_err(|error| Error::Options(Detail::caused("no TLS", error)))?
             .with_root_certificates(roots(options.ca_file.as_deref())?)
             .with_no_client_auth();
         let stream = TlsConnector::from(Arc::new(config))
             .connect(name, stream)
             .await
-            .map_err(|error| options.no_connection(format_args!("no TLS: {error}")))?;
+            .map_err(|error| {
+                Error::Connect(Detail::caused(format!("{host}:{port}: no TLS"), error))
+            })?;
         Ok(Box::new(stream))
     }
 
-    /// What the system trusts, and the certificates of the file.
+    /// The roots that the system trusts, and the certificates of the file.
     fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Error> {
         let mut roots = RootCertStore::empty();
-        // Certificates of the system that cannot be read cannot be trusted; others may do.
+        // Unreadable certificates of the system are skipped: the others may be enough.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let Some(file) = ca_file {
-            let bad = |error: &dyn Display| {
+            add(&mut roots, file).map_err(|error| {
                 let file = file.display();
-                Error::Options(format!(
-                    "bad CA file {file}: {error}; allowed are PEM certificates"
-                ))
-            };
-            let certificates = CertificateDer::pem_file_iter(file).map_err(|error| bad(&error))?;
-            let before = roots.len();
-            for certificate in certificates {
-                let certificate = certificate.map_err(|error| bad(&error))?;
-                roots.add(certificate).map_err(|error| bad(&error))?;
-            }
-            if roots.len() == before {
-                return Err(bad(&"no certificate in it"));
-            }
+                let text = format!("bad CA file {file}: it must have certificates in PEM format");
+                Error::Options(Detail::caused(text, error))
+            })?;
         }
         Ok(roots)
+    }
+
+    fn add(
+        roots: &mut RootCertStore,
+        file: &Path,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let before = roots.len();
+        for certificate in CertificateDer::pem_file_iter(file)? {
+            roots.add(certificate?)?;
+        }
+        if roots.len() == before {
+            return Err("no certificate in it".into());
+        }
+        Ok(())
     }
 }

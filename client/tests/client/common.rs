@@ -1,4 +1,4 @@
-//! A real server on a free loopback port, and one that says whatever a test wants.
+//! A real server on a free loopback port, and a scripted one.
 
 use futures_util::{SinkExt, StreamExt};
 use locktopus_client::{Client, Options};
@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, accept_async};
 
-/// Nothing here takes long: whoever waits longer waits for ever.
+/// Longer than any step of a test takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits, but not for ever.
+/// Waits for at most [`PATIENCE`].
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(PATIENCE, what).await.expect("it comes in time")
 }
@@ -49,7 +49,7 @@ impl Server {
         }
     }
 
-    /// Shuts down; it ends when no lock is held.
+    /// Shuts down, and waits until no lock is held.
     pub(crate) async fn stop(mut self) {
         drop(self.shutdown.take());
         soon(self.task).await.expect("no panic");
@@ -64,7 +64,7 @@ impl Server {
     }
 }
 
-/// A server that says whatever a test wants, one connection after the other.
+/// A server whose messages the test writes, one connection after the other.
 pub(crate) struct Fake(TcpListener);
 
 impl Fake {
@@ -80,7 +80,7 @@ impl Fake {
         format!("ws://{}", self.0.local_addr().expect("bound"))
     }
 
-    /// Options of one who soon takes silence for the end.
+    /// Options with a short silence limit.
     pub(crate) fn impatient(&self) -> Options {
         let mut options = Options::new(&self.url()).expect("a URL");
         options.ping_interval = Duration::from_millis(20);
@@ -88,7 +88,7 @@ impl Fake {
         options
     }
 
-    /// The next connection, before it says anything.
+    /// The next connection, before the upgrade.
     pub(crate) async fn accept_stream(&self) -> TcpStream {
         soon(self.0.accept()).await.expect("a connection").0
     }
@@ -99,30 +99,30 @@ impl Fake {
         Peer(soon(accept_async(stream)).await.expect("an upgrade"))
     }
 
-    /// Connects a client, and gives both ends.
+    /// Connects a client, and returns both ends.
     pub(crate) async fn connected(&self, options: Options) -> (Client, Peer) {
         let (client, peer) = tokio::join!(Client::connect(options), self.accept());
         (client.expect("connects"), peer)
     }
 }
 
-/// A server's end of a connection.
+/// The server's end of a connection.
 pub(crate) struct Peer(pub(crate) WebSocketStream<TcpStream>);
 
 impl Peer {
-    pub(crate) async fn say(&mut self, message: impl Into<Message>) {
+    pub(crate) async fn send(&mut self, message: impl Into<Message>) {
         self.0.send(message.into()).await.expect("sent");
     }
 
-    pub(crate) async fn say_state(&mut self, id: &str, action: &str, state: &str) {
-        self.say(format!(
+    pub(crate) async fn send_state(&mut self, id: &str, action: &str, state: &str) {
+        self.send(format!(
             r#"{{"id":"{id}","action":"{action}","state":"{state}"}}"#
         ))
         .await;
     }
 
-    /// The next text that comes; pings are answered meanwhile.
-    pub(crate) async fn hear(&mut self) -> Option<String> {
+    /// The next text message; pings are answered meanwhile.
+    pub(crate) async fn receive(&mut self) -> Option<String> {
         let text = async {
             loop {
                 match self.0.next().await {
@@ -137,8 +137,8 @@ impl Peer {
 
     /// Grants the next request.
     pub(crate) async fn grant(&mut self, id: &str) {
-        let request = self.hear().await.expect("a request");
+        let request = self.receive().await.expect("a request");
         assert!(request.contains(r#""action":"lock""#), "{request}");
-        self.say_state(id, "lock", "acquired").await;
+        self.send_state(id, "lock", "acquired").await;
     }
 }

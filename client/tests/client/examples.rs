@@ -1,4 +1,4 @@
-//! The examples, against a real server. Each asserts what it shows.
+//! The examples, against a real server. Each checks its own results.
 
 use crate::common::{Server, soon};
 

@@ -1,4 +1,4 @@
-//! The library against servers that say what they like, or nothing.
+//! The library against scripted servers, which may send wrong messages or none.
 
 use crate::common::{Fake, soon};
 use futures_util::StreamExt as _;
@@ -12,7 +12,7 @@ fn a() -> [Resource; 1] {
 }
 
 #[tokio::test]
-async fn no_frame_makes_it_panic() {
+async fn every_frame_is_an_answer_or_an_error() {
     let state = |id: &str, action: &str, state: &str| {
         Message::text(format!(
             r#"{{"id":{id},"action":"{action}","state":"{state}"}}"#
@@ -47,17 +47,17 @@ async fn no_frame_makes_it_panic() {
             .await;
         let shown = format!("{frame:.60?}");
         let serving = async {
-            peer.hear().await.expect("a request");
-            peer.say(frame).await;
-            // To the end, so that nothing is reset.
-            while peer.hear().await.is_some() {}
+            peer.receive().await.expect("a request");
+            peer.send(frame).await;
+            // Reads to the end, so that the connection is not reset.
+            while peer.receive().await.is_some() {}
         };
         let (locked, ()) = soon(async { tokio::join!(client.lock(a()), serving) }).await;
         let error = locked.expect_err(&shown);
         assert!(
             matches!(
                 error,
-                Error::Refused(_) | Error::Protocol(_) | Error::Closed(_)
+                Error::Refused { .. } | Error::Protocol(_) | Error::Closed(_)
             ),
             "{shown}: {error}"
         );
@@ -76,16 +76,17 @@ async fn the_go_servers_bare_text_is_a_refusal() {
         .connected(Options::new(&fake.url()).expect("a URL"))
         .await;
     let serving = async {
-        peer.hear().await.expect("a request");
-        peer.say("communication error: invalid lock type").await;
+        peer.receive().await.expect("a request");
+        peer.send("communication error: invalid lock type").await;
     };
     let (locked, ()) = soon(async { tokio::join!(client.lock(a()), serving) }).await;
-    let refused = Error::Refused("communication error: invalid lock type".to_owned());
-    assert_eq!(locked.expect_err("refused"), refused);
+    let error = locked.expect_err("refused");
+    let told = matches!(&error, Error::Refused { text, .. } if text == "communication error: invalid lock type");
+    assert!(told, "{error}");
 }
 
 #[tokio::test]
-async fn an_id_may_be_anything_but_a_token_is_a_number() {
+async fn an_id_is_any_text_but_a_token_is_a_number() {
     for (id, token) in [
         ("\"1\"", Some(1)),
         ("7", Some(7)),
@@ -101,10 +102,10 @@ async fn an_id_may_be_anything_but_a_token_is_a_number() {
             .connected(Options::new(&fake.url()).expect("a URL"))
             .await;
         let serving = async {
-            peer.hear().await.expect("a request");
+            peer.receive().await.expect("a request");
             for state in ["enqueued", "acquired"] {
                 let message = format!(r#"{{"id":{id},"action":"lock","state":"{state}"}}"#);
-                peer.say(Message::binary(message)).await;
+                peer.send(Message::binary(message)).await;
             }
         };
         let (guard, ()) = soon(async { tokio::join!(client.lock(a()), serving) }).await;
@@ -115,16 +116,16 @@ async fn an_id_may_be_anything_but_a_token_is_a_number() {
 }
 
 #[tokio::test]
-async fn silence_is_noticed_and_leaves_time_to_stop() {
+async fn a_silent_server_is_noticed_with_time_left_to_stop() {
     let fake = Fake::listen().await;
     let (client, mut peer) = fake.connected(fake.impatient()).await;
     let before = Instant::now();
     let (guard, ()) = soon(async { tokio::join!(client.lock(a()), peer.grant("1")) }).await;
     let guard = guard.expect("granted");
-    // From here on the peer is there, but it neither reads nor answers.
+    // From here on the peer neither reads nor answers.
     let lost = soon(guard.lost()).await;
     assert!(
-        matches!(lost.reason(), Error::Closed(why) if why.contains("silent")),
+        matches!(lost.reason(), Error::Closed(detail) if detail.to_string().contains("silent")),
         "{lost:?}"
     );
     assert!(lost.deadline() >= before + guard.abandon_timeout());
@@ -136,7 +137,7 @@ async fn silence_is_noticed_and_leaves_time_to_stop() {
 }
 
 #[tokio::test]
-async fn pongs_move_the_deadline_on() {
+async fn a_pong_moves_the_deadline_on() {
     let fake = Fake::listen().await;
     let (client, mut peer) = fake.connected(fake.impatient()).await;
     let (guard, ()) = soon(async { tokio::join!(client.lock(a()), peer.grant("1")) }).await;
@@ -149,23 +150,27 @@ async fn pongs_move_the_deadline_on() {
     };
     tokio::select! {
         () = soon(moved) => {}
-        heard = peer.hear() => panic!("{heard:?}"),
+        received = peer.receive() => panic!("{received:?}"),
     }
 }
 
 #[tokio::test]
-async fn a_lock_released_by_force_is_lost_at_once() {
+async fn a_revoked_lock_is_lost_at_once() {
     let fake = Fake::listen().await;
     let (client, mut peer) = fake
         .connected(Options::new(&fake.url()).expect("a URL"))
         .await;
     let (guard, ()) = soon(async { tokio::join!(client.lock(a()), peer.grant("17")) }).await;
     let guard = guard.expect("granted");
-    peer.say(r#"{"error":"lock 17 was released by force"}"#)
+    peer.send(r#"{"error":"lock 17 was released by force"}"#)
         .await;
     let lost = soon(guard.lost()).await;
-    let reason = Error::Refused("lock 17 was released by force".to_owned());
-    assert_eq!((lost.reason(), lost.time_left()), (&reason, Duration::ZERO));
+    let reason = "lock 17 was released by force";
+    assert!(
+        matches!(lost.reason(), Error::Revoked(text) if text == reason),
+        "{lost:?}"
+    );
+    assert_eq!(lost.time_left(), Duration::ZERO);
 }
 
 #[tokio::test]
@@ -175,13 +180,13 @@ async fn a_request_that_was_sent_is_never_sent_again() {
         .connected(Options::new(&fake.url()).expect("a URL"))
         .await;
     let serving = async {
-        peer.hear().await.expect("a request");
-        // It may have been granted; nobody knows.
+        peer.receive().await.expect("a request");
+        // The lock may have been granted, which the client cannot know.
         drop(peer);
     };
     let (locked, ()) = soon(async { tokio::join!(client.lock(a()), serving) }).await;
     assert!(matches!(locked, Err(Error::Closed(_))), "{locked:?}");
-    // Somebody who asks again is served on a new connection.
+    // A new request is served on a new connection.
     let next = async {
         let mut peer = fake.accept().await;
         peer.grant("2").await;
@@ -199,17 +204,17 @@ async fn a_grant_that_crosses_the_withdrawal_is_released() {
         .await;
     let mut locking = Box::pin(client.lock(a()));
     assert!(futures_util::poll!(&mut locking).is_pending());
-    let request = peer.hear().await.expect("a request");
+    let request = peer.receive().await.expect("a request");
     assert!(request.contains("lock"));
     drop(locking);
-    peer.say_state("1", "lock", "enqueued").await;
-    peer.say_state("1", "lock", "acquired").await;
+    peer.send_state("1", "lock", "enqueued").await;
+    peer.send_state("1", "lock", "acquired").await;
     assert_eq!(
-        peer.hear().await.as_deref(),
+        peer.receive().await.as_deref(),
         Some(r#"{"action":"release"}"#)
     );
-    peer.say_state("1", "release", "ready").await;
-    // The connection has served, and serves again.
+    peer.send_state("1", "release", "ready").await;
+    // The connection serves the next lock.
     soon(async {
         while client.idle_connections() == 0 {
             tokio::task::yield_now().await;
@@ -221,7 +226,7 @@ async fn a_grant_that_crosses_the_withdrawal_is_released() {
 }
 
 #[tokio::test]
-async fn a_refused_upgrade_tells_the_servers_sentence() {
+async fn a_refused_upgrade_has_the_sentence_of_the_server() {
     let fake = Fake::listen().await;
     let serving = async {
         let mut stream = fake.accept_stream().await;
@@ -236,7 +241,7 @@ async fn a_refused_upgrade_tells_the_servers_sentence() {
     options.client_name = Some("job 1".to_owned());
     let (client, head) = soon(async { tokio::join!(Client::connect(options), serving) }).await;
     let error = client.expect_err("refused");
-    let told = matches!(&error, Error::Refused(what) if what.contains("401") && what.contains("token required"));
+    let told = matches!(&error, Error::Refused { text, .. } if text.contains("401") && text.contains("token required"));
     assert!(told, "{error}");
     assert!(head.contains("authorization: bearer geheim"), "{head}");
     assert!(
@@ -246,7 +251,7 @@ async fn a_refused_upgrade_tells_the_servers_sentence() {
 }
 
 #[tokio::test]
-async fn a_server_that_has_too_much_to_do_is_no_refusal() {
+async fn an_overloaded_server_is_a_connect_error() {
     for status in [
         "429 Too Many Requests",
         "502 Bad Gateway",
@@ -262,19 +267,19 @@ async fn a_server_that_has_too_much_to_do_is_no_refusal() {
         let connecting = Client::connect(fake.url());
         let (client, ()) = soon(async { tokio::join!(connecting, serving) }).await;
         let error = client.expect_err("not now");
-        let told = matches!(&error, Error::Connect(what) if what.contains("later"));
+        let told = matches!(&error, Error::Connect(detail) if detail.to_string().contains("later"));
         assert!(told, "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_server_that_is_shut_down_is_no_refusal() {
+async fn a_server_that_shuts_down_is_a_connect_error() {
     let fake = Fake::listen().await;
     let options = Options::new(&fake.url()).expect("a URL");
     let (client, mut peer) = fake.connected(options).await;
     let serving = async {
-        peer.hear().await.expect("a request");
-        peer.say(
+        peer.receive().await.expect("a request");
+        peer.send(
             r#"{"error":"the server is shutting down; no new locks, only releases are allowed"}"#,
         )
         .await;
@@ -285,13 +290,13 @@ async fn a_server_that_is_shut_down_is_no_refusal() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_given_up() {
+async fn a_silent_upgrade_ends_with_the_connect_timeout() {
     let fake = Fake::listen().await;
     let mut options = Options::new(&fake.url()).expect("a URL");
     options.connect_timeout = Duration::from_millis(50);
     let error = soon(Client::connect(options)).await.expect_err("no answer");
     assert!(
-        matches!(&error, Error::Connect(what) if what.contains("50ms")),
+        matches!(&error, Error::Connect(detail) if detail.to_string().contains("50ms")),
         "{error}"
     );
 }
@@ -309,28 +314,28 @@ async fn dropping_the_client_closes_its_connections() {
     ));
 }
 
-/// Asks for a lock of which nobody has heard for longer than its abandon timeout when it is granted.
+/// A request whose grant comes later than the abandon timeout after the last message.
 async fn granted_late(fake: &Fake) -> (Client, locktopus_client::Pending, crate::common::Peer) {
     let mut options = Options::new(&fake.url()).expect("a URL");
     options.abandon_timeout = Duration::from_millis(50);
     let (client, mut peer) = fake.connected(options).await;
     let serving = async {
-        peer.hear().await.expect("a request");
-        peer.say_state("1", "lock", "enqueued").await;
+        peer.receive().await.expect("a request");
+        peer.send_state("1", "lock", "enqueued").await;
     };
     let (pending, ()) = soon(async { tokio::join!(client.enqueue(a()), serving) }).await;
-    // The time itself is what matters here.
+    // The test is about time, so no event can be awaited.
     tokio::time::sleep(Duration::from_millis(60)).await;
-    peer.say_state("1", "lock", "acquired").await;
+    peer.send_state("1", "lock", "acquired").await;
     (client, pending.expect("in line"), peer)
 }
 
 #[tokio::test]
-async fn a_grant_that_is_read_after_its_deadline_is_confirmed_first() {
+async fn a_grant_read_after_its_deadline_is_confirmed_first() {
     let fake = Fake::listen().await;
     let (_client, pending, mut peer) = granted_late(&fake).await;
     let serving = async {
-        // The ping, which is answered when the next message is awaited.
+        // The answer to a ping is written when the next message is awaited.
         let next = soon(peer.0.next()).await.expect("a message");
         assert!(next.expect("a message").is_ping());
         let _ = soon(futures_util::SinkExt::flush(&mut peer.0)).await;
@@ -340,7 +345,7 @@ async fn a_grant_that_is_read_after_its_deadline_is_confirmed_first() {
 }
 
 #[tokio::test]
-async fn a_grant_that_is_read_after_its_deadline_and_the_end_is_none() {
+async fn a_grant_read_after_its_deadline_on_a_closed_connection_is_an_error() {
     let fake = Fake::listen().await;
     let (_client, pending, peer) = granted_late(&fake).await;
     drop(peer);
@@ -349,7 +354,7 @@ async fn a_grant_that_is_read_after_its_deadline_and_the_end_is_none() {
 }
 
 #[tokio::test]
-async fn a_lock_is_confirmed_as_long_as_the_server_answers() {
+async fn an_answering_server_confirms_the_lock() {
     let server = crate::common::Server::start().await;
     let client = server.client().await;
     let guard = soon(client.lock(a())).await.expect("granted");
@@ -359,7 +364,7 @@ async fn a_lock_is_confirmed_as_long_as_the_server_answers() {
 }
 
 #[tokio::test]
-async fn nothing_is_locked_after_close_returns() {
+async fn no_lock_is_granted_after_close_returns() {
     let fake = Fake::listen().await;
     let options = Options::new(&fake.url()).expect("a URL");
     let (client, mut peer) = fake.connected(options).await;
@@ -368,18 +373,18 @@ async fn nothing_is_locked_after_close_returns() {
         let client = client.clone();
         async move { client.lock(a()).await }
     });
-    // It is not upgraded yet, so it is not open and `close` does not wait for it.
+    // The connection is not upgraded yet, so `close` does not wait for it.
     let stream = fake.accept_stream().await;
     drop(first.expect("granted"));
     let serving = async {
-        assert!(peer.hear().await.expect("a release").contains("release"));
-        peer.say_state("1", "release", "ready").await;
-        while peer.hear().await.is_some() {}
+        assert!(peer.receive().await.expect("a release").contains("release"));
+        peer.send_state("1", "release", "ready").await;
+        while peer.receive().await.is_some() {}
     };
     soon(async { tokio::join!(client.close(), serving) }).await;
     let accepting = tokio_tungstenite::accept_async(stream);
     let mut peer = crate::common::Peer(soon(accepting).await.expect("an upgrade"));
-    assert_eq!(peer.hear().await, None);
+    assert_eq!(peer.receive().await, None);
     let error = soon(second).await.expect("no panic").expect_err("closed");
     assert!(matches!(error, Error::Closed(_)), "{error}");
 }

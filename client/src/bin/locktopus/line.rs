@@ -1,13 +1,13 @@
 //! The command line, brought into the form that argh reads.
 //!
-//! argh wants the value of a flag in an argument of its own, and all arguments as text. So what comes as
-//! `--flag=value` is split, and the command of `run` is split off before, since it may be no text.
+//! argh takes the value of a flag from the next argument, and all arguments as text. So `--flag=value` is split, and the
+//! command of `run`, which may have bytes that are not UTF-8, is split off first.
 
 use crate::args::Locktopus;
 use argh::{ArgsInfo as _, CommandInfoWithArgs, EarlyExit, FlagInfoKind, FromArgs as _};
 use std::ffi::OsString;
 
-/// Reads the command line: what is asked of us, and the command of `run`.
+/// Reads the command line: the arguments of `locktopus`, and the command of `run`.
 pub(crate) fn parse(mut args: Vec<OsString>) -> Result<(Locktopus, Vec<OsString>), EarlyExit> {
     let ours = Locktopus::get_args_info();
     let place = args
@@ -36,7 +36,7 @@ pub(crate) fn parse(mut args: Vec<OsString>) -> Result<(Locktopus, Vec<OsString>
     Locktopus::from_args(&["locktopus"], &texts).map(|parsed| (parsed, command))
 }
 
-/// Whether a flag takes a value; `None` if it is not known.
+/// Whether a flag takes a value; `None` if it is unknown.
 fn takes_value(info: &CommandInfoWithArgs, arg: &str) -> Option<bool> {
     let flag = info.flags.iter().find(|flag| {
         let short = |short: char| arg.strip_prefix('-') == Some(short.encode_utf8(&mut [0; 4]));
@@ -45,7 +45,7 @@ fn takes_value(info: &CommandInfoWithArgs, arg: &str) -> Option<bool> {
     Some(matches!(flag.kind, FlagInfoKind::Option { .. }))
 }
 
-/// Cuts the arguments of `run` after its own flags, whether there is a `--` or not.
+/// Splits the command off the arguments of `run`. It begins after the flags, with or without a `--` before it.
 fn split_command(args: &mut Vec<OsString>, info: &CommandInfoWithArgs) -> Vec<OsString> {
     let mut place = 0;
     while let Some(arg) = args.get(place) {
@@ -67,7 +67,7 @@ fn split_command(args: &mut Vec<OsString>, info: &CommandInfoWithArgs) -> Vec<Os
     vec![]
 }
 
-/// Splits `--flag=value`. What is a value already is not looked into, nor what comes after `--`.
+/// Splits `--flag=value`. The values of flags and the arguments after `--` stay as they are.
 fn split_values(args: Vec<OsString>, info: &CommandInfoWithArgs) -> Result<Vec<String>, EarlyExit> {
     let mut texts = vec![];
     let mut args = args.into_iter();
@@ -104,7 +104,7 @@ fn text(arg: OsString) -> Result<String, EarlyExit> {
     arg.into_string().map_err(|arg| {
         let shown = arg.to_string_lossy().into_owned();
         EarlyExit::from(format!(
-            "{shown:?} is not UTF-8; only the command of `run` may be"
+            "{shown:?} is not UTF-8; only the command of `run` may have other bytes"
         ))
     })
 }

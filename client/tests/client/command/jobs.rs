@@ -1,4 +1,4 @@
-//! The command as a job: what is stopped and continued, and what a group of processes hears.
+//! The command as a job: stops, continuations, and the signals of its process group.
 
 use super::process::{Process, Server, errors, until_stopped};
 use rustix::process::{Pid, Signal};
@@ -12,14 +12,15 @@ fn pid(run: &mut Process) -> Pid {
     Pid::from_raw(run.line().parse().expect("a number")).expect("a process")
 }
 
-/// One that says when it is continued. It starts nothing meanwhile: a process that is stopped between its
-/// birth and its program keeps a shell from being stopped itself.
-const TELLS: &str = "trap 'echo continued' CONT; sleep 600 & echo $$; while :; do wait; done";
+/// A command that prints when it is continued. It starts no process meanwhile: a process that is stopped between `fork`
+/// and `exec` would keep the shell from being stopped.
+const PRINTS_CONTINUED: &str =
+    "trap 'echo continued' CONT; sleep 600 & echo $$; while :; do wait; done";
 
 #[test]
 fn a_stopped_locktopus_stops_its_command() {
     let server = Server::start();
-    let mut run = server.spawn_away(&["run", "-w", "a", "--", "sh", "-c", TELLS]);
+    let mut run = server.spawn_away(&["run", "-w", "a", "--", "sh", "-c", PRINTS_CONTINUED]);
     let command = pid(&mut run);
     for _ in 0..2 {
         run.signal(Signal::TSTP);
@@ -33,34 +34,34 @@ fn a_stopped_locktopus_stops_its_command() {
 }
 
 #[test]
-fn a_command_whose_lock_may_be_anothers_is_not_continued() {
+fn a_command_whose_lock_may_be_lost_is_not_continued() {
     let mut server = Server::start();
     let args = ["run", "-w", "a", "--abandon-timeout", "300ms"];
-    let mut run = server.spawn_away(&[&args[..], &["--", "sh", "-c", TELLS]].concat());
+    let mut run = server.spawn_away(&[&args[..], &["--", "sh", "-c", PRINTS_CONTINUED]].concat());
     let command = pid(&mut run);
     run.signal(Signal::TSTP);
     until_stopped(command, true);
     until_stopped(run.pid(), true);
     server.process.0.kill().expect("running");
     server.process.status();
-    // The time itself is what matters here.
+    // The test is about time, so no event can be awaited.
     thread::sleep(Duration::from_millis(350));
     run.signal(Signal::CONT);
     assert_eq!(run.line(), "");
     assert_eq!(run.status().code(), Some(137));
-    assert!(run.errors().contains("may be another's"));
+    assert!(run.errors().contains("another client may hold it"));
 }
 
 #[test]
 fn a_command_whose_lock_is_confirmed_is_continued() {
     let server = Server::start();
     let args = ["run", "-w", "a", "--abandon-timeout", "300ms"];
-    let mut run = server.spawn_away(&[&args[..], &["--", "sh", "-c", TELLS]].concat());
+    let mut run = server.spawn_away(&[&args[..], &["--", "sh", "-c", PRINTS_CONTINUED]].concat());
     let command = pid(&mut run);
     run.signal(Signal::TSTP);
     until_stopped(command, true);
     until_stopped(run.pid(), true);
-    // The time itself is what matters here.
+    // The test is about time, so no event can be awaited.
     thread::sleep(Duration::from_millis(350));
     run.signal(Signal::CONT);
     assert_eq!(run.line(), "continued");
@@ -68,9 +69,9 @@ fn a_command_whose_lock_is_confirmed_is_continued() {
     assert_eq!(run.status().code(), Some(143));
 }
 
-/// As one is that reads the terminal from a group in the background.
+/// The terminal stops a command like this if it reads from the background.
 #[test]
-fn a_stopped_command_hears_of_its_end() {
+fn a_stopped_command_receives_the_signal_to_end() {
     let server = Server::start();
     let script = "echo $$; kill -STOP $$; echo continued; exec sleep 600";
     let mut run = server.spawn_away(&["run", "-w", "a", "--", "sh", "-c", script]);
@@ -81,7 +82,7 @@ fn a_stopped_command_hears_of_its_end() {
 }
 
 #[test]
-fn a_grant_that_is_read_too_late_does_not_start_the_command() {
+fn a_grant_read_too_late_does_not_start_the_command() {
     let mut server = Server::start();
     let mut holder = server.holder();
     let args = ["run", "-w", "a", "--abandon-timeout", "300ms"];
@@ -98,7 +99,7 @@ fn a_grant_that_is_read_too_late_does_not_start_the_command() {
     holder.status();
     server.process.0.kill().expect("running");
     server.process.status();
-    // The time itself is what matters here.
+    // The test is about time, so no event can be awaited.
     thread::sleep(Duration::from_millis(350));
     run.signal(Signal::CONT);
     assert_eq!(run.status().code(), Some(69));
@@ -106,9 +107,9 @@ fn a_grant_that_is_read_too_late_does_not_start_the_command() {
 }
 
 #[test]
-fn what_a_lost_command_has_started_has_its_grace_too() {
+fn processes_of_a_lost_command_get_its_grace_too() {
     let mut server = Server::start();
-    // It outlives the command, which ends at once, by what takes a while.
+    // The command ends at once, and its child only after a while.
     let child =
         "trap 'sleep 0.3; echo cleaned; exit' TERM; echo ready; while :; do sleep 0.01; done";
     let script = format!("trap 'exit 3' TERM; sh -c \"{child}\" & wait");
@@ -121,7 +122,7 @@ fn what_a_lost_command_has_started_has_its_grace_too() {
 }
 
 #[test]
-fn what_the_command_has_started_hears_what_is_to_end_it() {
+fn processes_of_the_command_receive_the_signal_to_end() {
     let server = Server::start();
     for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
         let child =
@@ -136,9 +137,9 @@ fn what_the_command_has_started_hears_what_is_to_end_it() {
 }
 
 #[test]
-fn what_is_ignored_stays_ignored() {
+fn ignored_signals_stay_ignored() {
     let server = Server::start();
-    // As `nohup` does; and both are lost if only one of them ignores it.
+    // As under `nohup`. The lock would be lost if only the command ignored the signal.
     let inner = "echo $$; kill -HUP $$; echo alive; read line; echo end";
     let outer = format!("trap '' HUP; exec \"$0\" run -w a -- sh -c '{inner}'");
     let mut command = std::process::Command::new("sh");
@@ -155,9 +156,9 @@ fn what_is_ignored_stays_ignored() {
 }
 
 #[test]
-fn the_status_is_the_commands_where_its_end_is_ignored() {
+fn the_exit_status_is_known_even_if_sigchld_is_ignored() {
     let server = Server::start();
-    // A shell takes no trap for what is to be ignored here; `env` does.
+    // A shell cannot ignore SIGCHLD; `env` can.
     let mut command = std::process::Command::new("env");
     command.args(["--ignore-signal=CHLD", env!("CARGO_BIN_EXE_locktopus")]);
     command.args(["run", "-w", "a", "--", "sh", "-c", "exit 7"]);

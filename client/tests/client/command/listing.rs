@@ -1,16 +1,16 @@
-//! The command against the pages of a real server: who holds what, and taking it away.
+//! The command against the pages of a real server: listings, and releases by force.
 
 use super::process::{Process, Server, errors};
 use std::io::{BufRead as _, BufReader};
 
-/// The first line on standard error of one who has to wait, and itself.
+/// A command that has to wait, and the first line of its standard error.
 fn waiter(server: &Server, args: &[&str]) -> (String, Process) {
     let mut waiter = server.spawn(args);
     let stderr = waiter.0.stderr.take().expect("piped");
     let mut line = String::new();
     let mut lines = BufReader::new(stderr);
     lines.read_line(&mut line).expect("text");
-    // Kept open, so that who waits may say more.
+    // Stays open, so that the command can write more.
     waiter.0.stderr = Some(lines.into_inner());
     (line, waiter)
 }
@@ -54,14 +54,14 @@ fn holders_and_waiters_are_shown() {
     }
     assert_eq!(stdout(&server, &["locks", "-p", r"a/x"]).lines().count(), 2);
     assert_eq!(stdout(&server, &["locks", "-p", ""]).lines().count(), 3);
-    assert!(stdout(&server, &["locks", "--limit", "1"]).contains("there are more"));
+    assert!(stdout(&server, &["locks", "--limit", "1"]).contains("the list is cut"));
     let json: serde_json::Value =
         serde_json::from_str(&stdout(&server, &["locks", "--json"])).expect("JSON");
     assert_eq!(json["requests"][1]["waits_for"], token);
 }
 
 #[test]
-fn the_status_names_the_namespaces() {
+fn status_names_the_namespaces() {
     let server = Server::start();
     assert!(stdout(&server, &["status"]).starts_with("Locktopus "));
     let _holder = server.holder();
@@ -73,7 +73,7 @@ fn the_status_names_the_namespaces() {
 }
 
 #[test]
-fn a_lock_released_by_force_ends_the_command() {
+fn a_release_by_force_ends_the_command() {
     let server = Server::start();
     let script = "trap 'exit 3' TERM; echo $LOCKTOPUS_TOKEN; while :; do sleep 0.01; done";
     let mut run = server.spawn(&["run", "-w", "a", "--", "sh", "-c", script]);

@@ -1,10 +1,8 @@
-//! The command against the server's pages.
-//!
-//! [`Pages`] stands for a server that has them: it answers with what the page on the API says. When
-//! the server has them itself, its address can take the place of this one's.
+//! The command against scripted pages: the requests that it sends, and odd answers.
 
 use super::process::locktopus as command;
 use crate::common::{Fake, PATIENCE, Peer, soon};
+use serde_json::Value;
 use std::process::{Output, Stdio};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -15,23 +13,23 @@ use tokio_tungstenite::accept_async;
 const LOCKS: &str = r#"{"namespace":"x","last_token":"1790000000000017","truncated":false,"requests":[
 {"token":"1790000000000012","state":"acquired","since_ms":1234,"waits_for":null,
  "resources":[{"type":"write","path":["a","b"]},{"type":"read","path":[]}],
- "connection":{"id":5,"address":"127.0.0.1:40000","client":"nightly-job","connected":true,"abandon_timeout_ms":60000}},
+ "connection":{"id":5,"address":"127.0.0.1:40000","client":"nightly-job","connected":true,"abandon_timeout_ms":60000,"released_in_ms":null}},
 {"token":"17","state":"waiting","since_ms":9,"waits_for":"1790000000000012",
  "resources":[{"type":"write","path":["a"]}],
- "connection":{"id":6,"address":"127.0.0.1:40001","client":null,"connected":true,"abandon_timeout_ms":60000}}]}"#;
+ "connection":{"id":6,"address":"127.0.0.1:40001","client":null,"connected":true,"abandon_timeout_ms":60000,"released_in_ms":null}}]}"#;
 
 const NAMESPACES: &str = r#"{"version":"0.1.0","uptime_ms":61234,"connections":3,"namespaces":[
 {"namespace":"x","connections":3,"acquired":1,"waiting":2,"resources":3,"last_token":"1790000000000017"}]}"#;
 
-/// A server of pages.
+/// A server with one answer.
 struct Pages {
     url: String,
-    /// Its task; the heads of the requests that came.
+    /// Returns the heads of the received requests.
     task: JoinHandle<Vec<String>>,
 }
 
 impl Pages {
-    /// Answers so many requests with this.
+    /// Answers so many requests with this status and body.
     async fn answer(requests: usize, status: &'static str, body: &'static str) -> Pages {
         let fake = Fake::listen().await;
         let url = fake.url().replace("ws://", "http://");
@@ -45,7 +43,7 @@ impl Pages {
         Pages { url, task }
     }
 
-    /// What the command says, and the only request.
+    /// The output of the command, and the heads of its requests.
     async fn ask(self, args: &[&str]) -> (Output, String) {
         let output = soon(locktopus(&self.url, args).output())
             .await
@@ -78,7 +76,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn locks_are_shown_with_whom_they_wait_for() {
+async fn the_table_shows_for_whom_a_request_waits() {
     let pages = Pages::answer(1, "200 OK", LOCKS).await;
     let (output, head) = pages
         .ask(&["locks", "-n", "x y", "-p", r"a\/b/c", "--limit", "9"])
@@ -100,22 +98,24 @@ async fn locks_are_shown_with_whom_they_wait_for() {
 }
 
 #[tokio::test]
-async fn json_is_what_the_server_says() {
+async fn json_is_the_page_of_the_server() {
     for (args, body) in [
         (&["locks", "--json"][..], LOCKS),
         (&["status", "--json"], NAMESPACES),
     ] {
         let (output, _) = Pages::answer(1, "200 OK", body).await.ask(args).await;
-        assert_eq!(text(&output.stdout), format!("{body}\n"));
+        let json = |text: &[u8]| serde_json::from_slice::<Value>(text).expect("JSON");
+        assert_eq!(json(&output.stdout), json(body.as_bytes()));
+        assert_eq!(text(&output.stdout).lines().count(), 1);
     }
 }
 
 #[tokio::test]
-async fn a_namespace_that_nobody_uses_has_no_locks() {
+async fn an_unused_namespace_has_no_locks() {
     let pages = Pages::answer(
         1,
         "404 Not Found",
-        "namespace not found; it exists while …\n",
+        r#"{"error":"so it is","code":"namespace_not_found"}"#,
     )
     .await;
     let (output, _) = pages.ask(&["locks"]).await;
@@ -124,7 +124,7 @@ async fn a_namespace_that_nobody_uses_has_no_locks() {
 }
 
 #[tokio::test]
-async fn watching_goes_on_until_the_server_does_not() {
+async fn watch_repeats_until_the_server_ends() {
     let pages = Pages::answer(2, "200 OK", LOCKS).await;
     let (output, heads) = pages.ask(&["locks", "--watch"]).await;
     assert_eq!(heads.matches("GET /locks").count(), 2);
@@ -144,7 +144,7 @@ async fn a_release_by_force_names_token_and_namespace() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_shown_as_the_server_says_it() {
+async fn a_refusal_is_shown_in_the_words_of_the_server() {
     for (args, status) in [
         (&["release", "17"][..], "401 Unauthorized"),
         (&["release", "17"], "404 Not Found"),
@@ -166,7 +166,7 @@ async fn a_refusal_is_shown_as_the_server_says_it() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_as_expected_is_an_error() {
+async fn an_unexpected_page_is_an_error() {
     for body in [
         "",
         "{}",
@@ -183,7 +183,7 @@ async fn an_answer_that_is_not_as_expected_is_an_error() {
 }
 
 #[tokio::test]
-async fn the_status_shows_namespaces() {
+async fn status_shows_namespaces() {
     let (output, head) = Pages::answer(1, "200 OK", NAMESPACES)
         .await
         .ask(&["status"])
@@ -201,7 +201,7 @@ async fn the_status_shows_namespaces() {
 }
 
 #[tokio::test]
-async fn the_wait_says_who_holds_the_lock() {
+async fn the_wait_shows_the_holder() {
     let fake = Fake::listen().await;
     let mut command = locktopus(&fake.url(), &["run", "-w", "a", "--", "echo", "ran"]);
     let mut run = command
@@ -211,8 +211,8 @@ async fn the_wait_says_who_holds_the_lock() {
         .expect("starts");
     let stream = fake.accept_stream().await;
     let mut peer = Peer(soon(accept_async(stream)).await.expect("an upgrade"));
-    peer.hear().await.expect("a request");
-    peer.say_state("17", "lock", "enqueued").await;
+    peer.receive().await.expect("a request");
+    peer.send_state("17", "lock", "enqueued").await;
     answer(fake.accept_stream().await, "200 OK", LOCKS).await;
     let stderr = run.stderr.take().expect("piped");
     let line = soon(BufReader::new(stderr).lines().next_line())
@@ -222,12 +222,12 @@ async fn the_wait_says_who_holds_the_lock() {
         line.as_deref(),
         Some("locktopus: waiting for w a: held by nightly-job (127.0.0.1:40000) for 1s")
     );
-    peer.say_state("17", "lock", "acquired").await;
+    peer.send_state("17", "lock", "acquired").await;
     assert_eq!(
-        peer.hear().await.as_deref(),
+        peer.receive().await.as_deref(),
         Some(r#"{"action":"release"}"#)
     );
-    peer.say_state("17", "release", "ready").await;
+    peer.send_state("17", "release", "ready").await;
     let output = tokio::time::timeout(PATIENCE, run.wait_with_output())
         .await
         .expect("ends");

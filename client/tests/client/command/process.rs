@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Set where this test binary is to be a server.
+/// Set if this test binary is to be a server.
 const BE_A_SERVER: &str = "LOCKTOPUS_TEST_BE_A_SERVER";
 
 /// The test by whose name [`Server::start`] starts this binary as a server, which can then be killed.
@@ -108,7 +108,7 @@ impl Server {
             .expect("starts");
         let mut process = Process(child);
         let mut stdout = BufReader::new(process.0.stdout.take().expect("piped"));
-        // The test harness says something before.
+        // The test harness prints lines before it.
         let address = stdout.by_ref().lines().find_map(|line| {
             let line = line.expect("text");
             line.split_once("listening on ")
@@ -138,7 +138,7 @@ impl Server {
         Process(command.spawn().expect("starts"))
     }
 
-    /// As [`spawn`](Server::spawn), in a session without a terminal, wherever the tests run.
+    /// As [`spawn`](Server::spawn), in a session without a terminal.
     pub(crate) fn spawn_away(&self, args: &[&str]) -> Process {
         let mut command = locktopus_through("setsid", args);
         command.env("LOCKTOPUS_URL", &self.url);
@@ -185,13 +185,13 @@ pub(crate) fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// `R`, `S`, `T` or the like: what `/proc` says of a process, if it is there.
+/// The state of a process in `/proc`, such as `R`, `S` or `T`; `None` if there is no such process.
 pub(crate) fn state(pid: Pid) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Waits until the process is stopped, or is not.
+/// Waits until the process is stopped, or is not stopped.
 pub(crate) fn until_stopped(pid: Pid, stopped: bool) {
     let start = Instant::now();
     while (state(pid) == Some('T')) != stopped {
@@ -200,7 +200,7 @@ pub(crate) fn until_stopped(pid: Pid, stopped: bool) {
     }
 }
 
-/// Whether it is there, and not only waits for somebody to take its status.
+/// Whether the process exists and is no zombie.
 pub(crate) fn is_running(pid: Pid) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
 }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn the_status_is_the_commands() {
+fn the_exit_status_is_that_of_the_command() {
     let server = Server::start();
     for (script, status) in [
         ("exit 0", 0),
@@ -35,7 +35,7 @@ fn the_status_is_the_commands() {
 }
 
 #[test]
-fn the_command_finds_its_token_and_set() {
+fn the_environment_has_the_token_and_the_set() {
     let server = Server::start();
     let print = "echo $LOCKTOPUS_TOKEN; echo $LOCKTOPUS_RESOURCES";
     let mut last = 0;
@@ -88,7 +88,7 @@ fn arguments_reach_the_command_byte_by_byte() {
 }
 
 #[test]
-fn a_lock_that_others_hold_is_a_status_of_its_own() {
+fn a_conflict_has_an_exit_status_of_its_own() {
     let server = Server::start();
     let mut holder = server.holder();
     for (args, status) in [
@@ -172,7 +172,7 @@ fn a_signal_while_waiting_withdraws_the_request() {
             .status
             .success()
     );
-    // Nobody is there yet to be told anything by this one.
+    // There is no command yet to which this one could be passed on.
     writer.signal(Signal::USR1);
     writer.signal(Signal::INT);
     assert_eq!(writer.status().code(), Some(130));
@@ -185,7 +185,6 @@ fn a_signal_while_waiting_withdraws_the_request() {
     );
 }
 
-/// Nobody keeps its lock any more.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_command_ends_when_locktopus_is_killed() {
@@ -226,7 +225,7 @@ fn a_lost_server_ends_the_command_and_what_it_started() {
 }
 
 #[test]
-fn a_command_that_does_not_stop_is_killed_before_another_can_have_the_lock() {
+fn a_command_that_ignores_sigterm_is_killed_before_the_deadline() {
     let server = Server::start();
     let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
     let args = [
@@ -241,7 +240,7 @@ fn a_command_that_does_not_stop_is_killed_before_another_can_have_the_lock() {
     ];
     let mut run = server.spawn(&args);
     assert_eq!(run.line(), "ready");
-    // The server is there and its connections are, but it says nothing any more.
+    // The server and its connections still exist, but the server sends nothing.
     let stopped = Instant::now();
     server.process.signal(Signal::STOP);
     assert_eq!(run.status().code(), Some(137));
@@ -257,7 +256,7 @@ fn a_command_that_does_not_stop_is_killed_before_another_can_have_the_lock() {
 #[cfg(target_os = "linux")]
 #[cfg(feature = "tls")]
 #[test]
-fn a_script_that_names_no_interpreter_is_run_by_sh() {
+fn a_script_without_an_interpreter_line_is_run_by_sh() {
     use std::os::unix::fs::PermissionsExt;
     let server = Server::start();
     let script = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("nameless");

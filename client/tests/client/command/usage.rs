@@ -32,7 +32,7 @@ fn no_server_is_not_a_conflict() {
 }
 
 #[test]
-fn a_bad_argument_is_a_clear_error_and_exit_status_2() {
+fn a_bad_argument_is_a_clear_error_with_exit_status_2() {
     for (args, part) in [
         (
             &["run", "--url", "localhost:9009", "-w", "a", "true"][..],
@@ -56,7 +56,7 @@ fn a_bad_argument_is_a_clear_error_and_exit_status_2() {
         (&["bench", "-m", "fast"], "held:N"),
         (&["bench", "-c", "18446744073709551615"], "at most"),
         (&["bench", "-m", "held:18446744073709551615"], "at most"),
-        (&["release", "../x"], "no token"),
+        (&["release", "../x"], "not a token"),
         (&["completions", "tcsh"], "nushell"),
         (&["nonsense"], "nonsense"),
         (&[], "no command"),
@@ -97,7 +97,7 @@ fn the_auth_token_is_never_printed() {
 }
 
 #[test]
-fn flags_go_over_variables() {
+fn flags_override_variables() {
     let server = Server::start();
     let _holder = server.holder();
     for (variable, flag, status) in [
@@ -135,7 +135,7 @@ fn help_and_completions_go_to_stdout() {
 }
 
 #[test]
-fn every_mode_of_the_benchmark_measures_something() {
+fn every_mode_of_bench_measures_something() {
     let server = Server::start();
     for mode in ["uncontended", "contended", "handoff", "idle", "held:3"] {
         let output = server.output(&["bench", "-c", "4", "-s", "1", "-m", mode]);
@@ -147,7 +147,7 @@ fn every_mode_of_the_benchmark_measures_something() {
 }
 
 #[test]
-fn the_abandon_timeout_of_the_url_counts() {
+fn the_abandon_timeout_comes_from_the_url_or_the_flag() {
     let server = Server::start();
     let url = format!("{}?abandon-timeout-ms=5000", server.url);
     for (flag, milliseconds) in [(None, 5000), (Some("--abandon-timeout=7s"), 7000)] {
@@ -162,7 +162,7 @@ fn the_abandon_timeout_of_the_url_counts() {
 }
 
 #[test]
-fn what_cannot_be_written_is_a_failure() {
+fn a_failed_write_to_standard_output_is_a_failure() {
     let server = Server::start();
     for args in [
         &["status"][..],
@@ -176,7 +176,7 @@ fn what_cannot_be_written_is_a_failure() {
         let output = server.command(args).stdout(full).output().expect("runs");
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         assert!(errors(&output).contains("standard output"), "{args:?}");
-        // Who closes a pipe has seen enough.
+        // A closed pipe is no failure: the reader has seen enough.
         let (reader, closed) = std::io::pipe().expect("a pipe");
         drop(reader);
         let output = server.command(args).stdout(closed).output().expect("runs");
@@ -185,11 +185,11 @@ fn what_cannot_be_written_is_a_failure() {
 }
 
 #[test]
-fn an_empty_ca_file_is_none() {
+fn an_empty_ca_file_variable_counts_as_unset() {
     let server = Server::start();
     let url = server.url.replace("ws://", "wss://");
     let mut command = server.command(&["status", "--url", &url]);
     let output = command.env("LOCKTOPUS_CA_FILE", "").output().expect("runs");
-    // The server speaks no TLS; but the file is no matter.
+    // The server has no TLS, and the error is about that, not about the file.
     assert!(errors(&output).contains("no TLS"), "{}", errors(&output));
 }

@@ -1,52 +1,52 @@
-//! The command while it holds its lock.
+//! The supervision of the command while the lock is held.
 //!
 //! ```text
 //! Running ──► ended ──► its status
-//!   │ │  ▲ SIGCONT, and the lock is surely ours
-//!   │ └──┴─ SIGTSTP: stopped, and so are we
+//!   │ │  ▲ SIGCONT, and the lock is surely still held
+//!   │ └──┴─ SIGTSTP: the command is stopped, and so are we
 //!   └─ lost: SIGTERM ── last moment: SIGKILL
 //! ```
 //!
 //! # Invariants
-//! W1. The command does not run on after the last moment of a lock that is known to be lost.
-//! W2. A command that was stopped with us is not continued before it is known that the lock is still
-//!     ours, or there is time left to end it.
+//! W1. The command does not run past the last moment of a lock that is known to be lost.
+//! W2. A command that was stopped with us is continued only once the lock is known to be held still, or while there is
+//!     time left to end it.
 
-use crate::child::{Running, status_of, stop_ourselves};
-use crate::complain;
-use crate::signals::Signals;
+use super::child::{Child, status_of, stop_ourselves};
+use super::signals::Signals;
+use crate::output::{complain, explain};
 use locktopus_client::{Error, Guard, Lost};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 use tokio::time::{interval, sleep_until};
 
-/// How often it is looked whether anybody is left of a lost command.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// How often to check whether the process group of a command that lost its lock has ended.
+const GROUP_INTERVAL: Duration = Duration::from_millis(20);
 
-pub(crate) struct Watch<'a> {
-    pub(crate) running: Running,
-    pub(crate) guard: &'a Guard,
-    /// How long it has between SIGTERM and SIGKILL, if the deadline leaves it that.
-    pub(crate) grace: Duration,
-    /// Since when the lock is lost shows in when the command is killed.
+pub(crate) struct Supervisor<'a> {
+    child: Child,
+    guard: &'a Guard,
+    /// The time between SIGTERM and SIGKILL, if the deadline leaves as much.
+    grace: Duration,
+    /// When to kill the command; set once the lock is lost.
     kill_at: Option<Instant>,
     killed: bool,
     stopped: Stopped,
 }
 
-/// Whether the command is stopped with us.
+/// Whether the command is stopped together with us.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stopped {
     No,
     Yes,
-    /// We go on, but the lock may be another's.
+    /// We were continued, but the lock may be lost.
     UntilConfirmed,
 }
 
-impl<'a> Watch<'a> {
-    pub(crate) fn new(running: Running, guard: &'a Guard, grace: Duration) -> Watch<'a> {
-        Watch {
-            running,
+impl<'a> Supervisor<'a> {
+    pub(crate) fn new(child: Child, guard: &'a Guard, grace: Duration) -> Supervisor<'a> {
+        Supervisor {
+            child,
             guard,
             grace,
             kill_at: None,
@@ -55,18 +55,18 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits for the end of the command; its status, and whether the lock was lost before.
+    /// Waits for the end of the command. Returns its status, and whether the lock was lost before.
     pub(crate) async fn outcome(mut self, signals: &mut Signals) -> (u8, bool) {
         let guard = self.guard;
         let mut lost = std::pin::pin!(guard.lost());
         let ended = loop {
             tokio::select! {
-                ended = self.running.ended() => break ended,
-                signal = signals.next() => self.hear(signal),
+                ended = self.child.ended() => break ended,
+                signal = signals.next() => self.receive(signal),
                 lost = &mut lost, if self.kill_at.is_none() => self.lose(&lost),
                 () = until(self.kill_at), if !self.killed => self.kill(),
                 confirmed = guard.confirm(), if self.stopped == Stopped::UntilConfirmed => {
-                    // If it is not, it is lost, and that is told.
+                    // Without a confirmation the lock is lost, and `lost` resolves.
                     self.stopped = Stopped::Yes;
                     if confirmed.is_ok() {
                         self.go_on();
@@ -75,7 +75,7 @@ impl<'a> Watch<'a> {
             }
         };
         if self.kill_at.is_some() {
-            self.outlast(signals).await;
+            self.wait_for_group(signals).await;
         }
         let status = ended.map_or_else(
             |error| {
@@ -87,48 +87,48 @@ impl<'a> Watch<'a> {
         (status, self.kill_at.is_some())
     }
 
-    /// What the command has started has no lock either, and has the same grace.
-    async fn outlast(&mut self, signals: &mut Signals) {
-        // The end of processes that are not our children is told to nobody.
-        let mut looks = interval(LOOK_INTERVAL);
-        while !self.killed && self.running.group_lives() {
+    /// Waits for the processes that the command started. They have no lock either, and get the same grace.
+    async fn wait_for_group(&mut self, signals: &mut Signals) {
+        // No event tells the end of processes that are not our children.
+        let mut checks = interval(GROUP_INTERVAL);
+        while !self.killed && self.child.group_lives() {
             tokio::select! {
-                _ = looks.tick() => {}
-                signal = signals.next() => self.hear(signal),
+                _ = checks.tick() => {}
+                signal = signals.next() => self.receive(signal),
                 () = until(self.kill_at) => self.kill(),
             }
         }
     }
 
-    fn hear(&mut self, signal: Signal) {
+    fn receive(&mut self, signal: Signal) {
         match signal {
             Signal::TSTP => {
-                // If the command runs on somebody has to keep its lock.
-                if let Err(error) = self.running.send_to_all(Signal::STOP) {
+                // If the command runs on, its lock must be kept alive.
+                if let Err(error) = self.child.send_to_all(Signal::STOP) {
                     complain(&format!(
-                        "cannot stop the command, nor so ourselves: {error}"
+                        "cannot stop the command, so locktopus goes on, too: {error}"
                     ));
                     return;
                 }
                 self.stopped = Stopped::Yes;
                 stop_ourselves();
             }
-            Signal::CONT => self.come_back(),
+            Signal::CONT => self.continued(),
             signal => {
-                if let Err(error) = self.running.pass_on(signal) {
+                if let Err(error) = self.child.pass_on(signal) {
                     complain(&format!("cannot signal the command: {error}"));
                 }
-                // Who is stopped by the terminal, as one that reads it from a background group,
-                // would not hear of its end. W2: but not if it is us who have stopped it.
+                // A command that the terminal stopped, since it read from the background, would not receive the signal.
+                // W2: a command that we stopped stays stopped.
                 if self.stopped == Stopped::No {
-                    self.running.wake_for(signal);
+                    self.child.wake_for(signal);
                 }
             }
         }
     }
 
-    /// Somebody has continued us. The time went on meanwhile.
-    fn come_back(&mut self) {
+    /// This process was continued. Time has passed meanwhile.
+    fn continued(&mut self) {
         let now = Instant::now();
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill();
@@ -144,18 +144,18 @@ impl<'a> Watch<'a> {
 
     fn go_on(&mut self) {
         self.stopped = Stopped::No;
-        // Who may not be sent this one was not stopped by us.
-        let _ = self.running.send_to_all(Signal::CONT);
+        // Without the permission to send it we did not stop the command either.
+        let _ = self.child.send_to_all(Signal::CONT);
     }
 
     fn lose(&mut self, lost: &Lost) {
         let at = self.last_moment(lost);
         self.kill_at = Some(at);
-        let reason = lost.reason();
+        let reason = explain(lost.reason());
         if at <= Instant::now() {
-            // W1, W2: not for a moment.
+            // W1, W2: the command must not run for another moment.
             complain(&format!(
-                "the lock is lost: {reason}; it may be another's, and the command gets SIGKILL"
+                "the lock is lost: {reason}; another client may hold it, and the command gets SIGKILL"
             ));
             self.end_at_once();
             return;
@@ -164,14 +164,14 @@ impl<'a> Watch<'a> {
             "the lock is lost: {reason}; the command gets SIGTERM"
         ));
         self.end_by(Signal::TERM);
-        // Who is stopped hears nothing.
+        // A stopped process does not receive it.
         self.go_on();
     }
 
     fn kill(&mut self) {
         if !self.killed {
             complain(
-                "the command, or what it started, still runs without its lock, and gets SIGKILL",
+                "the command, or a process that it started, still runs without the lock, and gets SIGKILL",
             );
             self.end_at_once();
         }
@@ -183,21 +183,21 @@ impl<'a> Watch<'a> {
     }
 
     fn end_by(&self, signal: Signal) {
-        if let Err(error) = self.running.send_to_all(signal) {
+        if let Err(error) = self.child.send_to_all(signal) {
             complain(&format!(
-                "cannot signal it: {error}; it runs on without its lock"
+                "cannot signal the command, which runs on without the lock: {error}"
             ));
         }
     }
 
-    /// When the command must be gone: after the grace, and well before the deadline.
+    /// The moment at which the command must have ended: after the grace, and well before the deadline.
     fn last_moment(&self, lost: &Lost) -> Instant {
         let margin = self.guard.abandon_timeout() / 24;
         let now = Instant::now();
         match lost.reason() {
-            // The server has taken the lock, and there is no deadline that could be kept: whoever
-            // did that has decided so. The command may still clean up.
-            Error::Refused(_) => now + self.grace,
+            // The server has released the lock already, so no deadline can be kept. An operator decided that; the
+            // command may still clean up.
+            Error::Revoked(_) | Error::Refused { .. } => now + self.grace,
             _ => {
                 let latest = lost.deadline().checked_sub(margin).unwrap_or(now);
                 (now + self.grace).min(latest).max(now)
@@ -206,7 +206,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Waits until then; without a time for ever.
+/// Waits until this moment; without one it never resolves.
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at.into()).await,

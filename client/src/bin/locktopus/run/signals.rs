@@ -1,4 +1,4 @@
-//! The signals that come to us, for the command or for ourselves.
+//! The signals that this process receives, for the command or for itself.
 
 use rustix::process::Signal;
 use std::io;
@@ -15,20 +15,20 @@ const PASSED_ON: [Signal; 6] = [
     Signal::USR2,
 ];
 
-/// The signals of job control. They come to us only where they do not come to the command: see
-/// `own_group` in `Running`.
+/// The signals of job control. They are received only if they do not reach the command itself; see `own_group` in
+/// `Child`.
 const JOB_CONTROL: [Signal; 2] = [Signal::TSTP, Signal::CONT];
 
-/// The signals that came to us.
+/// The received signals.
 pub(crate) struct Signals {
     sender: mpsc::UnboundedSender<Signal>,
     receiver: mpsc::UnboundedReceiver<Signal>,
-    /// Those that were ignored when we were started.
+    /// The signals that were ignored when this process started.
     ignored: Vec<Signal>,
 }
 
 impl Signals {
-    /// From now on they come here, and do not end us.
+    /// Receives the signals that are passed on; they do not end this process any more.
     pub(crate) fn new() -> io::Result<Signals> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let signals = Signals {
@@ -37,21 +37,21 @@ impl Signals {
             ignored: ignored(),
         };
         signals.listen(&PASSED_ON)?;
-        // Whoever started us may ignore it, and then the system forgets how the command ended before we
-        // can ask. To listen for it once is enough.
+        // The parent may have ignored SIGCHLD, and then the system forgets the status of the command before it can be
+        // read. A handler that is set once prevents that.
         let _ = signal(SignalKind::child())?;
         Ok(signals)
     }
 
-    /// From now on SIGTSTP and SIGCONT come here, too.
+    /// Receives SIGTSTP and SIGCONT, too.
     pub(crate) fn take_job_control(&self) -> io::Result<()> {
         self.listen(&JOB_CONTROL)
     }
 
     fn listen(&self, signals: &[Signal]) -> io::Result<()> {
         for &listened in signals {
-            // Whoever started us wants it so, as `nohup` does, and wants it for the command, which
-            // would inherit our listening as the default.
+            // The parent ignores it on purpose, as `nohup` does, and also for the command. A handler here would become
+            // the default action in the command.
             if self.ignored.contains(&listened) {
                 continue;
             }
@@ -72,7 +72,7 @@ impl Signals {
     }
 }
 
-/// The signals that are ignored now, as far as the system says so.
+/// The signals that are ignored now. Empty where the system does not tell.
 fn ignored() -> Vec<Signal> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,32 +1,32 @@
-//! Whether the server is still there, and since when it surely was.
+//! Keepalive of a connection: whether the server is still there, and until when it surely keeps a lock.
 //!
-//! `alive_at` is a moment at which *we sent* what the server has answered since. The server knew of the
-//! connection after it, however long the answer took to come; so it keeps a lock of this connection
-//! at least until `alive_at` + abandon timeout. When we *heard* from it would say nothing: what we read
-//! may be old.
+//! `alive_at` is the moment at which *we sent* something that the server has answered since. The server knew the
+//! connection after that moment, however long the answer took. So it keeps a lock of this connection at least until
+//! `alive_at` + abandon timeout. The moment at which we *received* an answer would prove nothing, since a received
+//! answer may be old.
 
 use crate::options::Options;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Until when a lock of this connection is certainly kept.
+/// The deadline until which the server surely keeps a lock of this connection.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct Keepalive {
     alive_at: Mutex<Instant>,
     abandon_timeout: Duration,
 }
 
-impl Pulse {
-    pub(crate) fn new(alive_at: Instant, abandon_timeout: Duration) -> Pulse {
-        Pulse {
+impl Keepalive {
+    pub(crate) fn new(alive_at: Instant, abandon_timeout: Duration) -> Keepalive {
+        Keepalive {
             alive_at: Mutex::new(alive_at),
             abandon_timeout,
         }
     }
 
     pub(crate) fn deadline(&self) -> Instant {
-        /// Stands for ever where the sum is more than a clock can show.
+        /// Stands for a sum that a clock cannot show.
         const AGES: Duration = Duration::from_secs(1 << 30);
         let alive_at = *self.alive_at.lock().unwrap_or_else(PoisonError::into_inner);
         alive_at
@@ -34,6 +34,7 @@ impl Pulse {
             .unwrap_or_else(|| alive_at + AGES)
     }
 
+    /// Records that the server has answered something that was sent at this moment.
     pub(crate) fn alive_at(&self, sent: Instant) {
         let mut alive_at = self.alive_at.lock().unwrap_or_else(PoisonError::into_inner);
         *alive_at = sent.max(*alive_at);
@@ -44,8 +45,8 @@ impl Pulse {
 pub(crate) struct Pings {
     pub(crate) interval: Duration,
     pub(crate) send_timeout: Duration,
-    /// How many pings in a row may bring nothing. Ticks are counted, not time: a process that was
-    /// stopped for a while has not listened, and must not take that for silence.
+    /// How many pings in a row may go unanswered. Ticks are counted, not time: a process that was stopped for a while
+    /// did not listen meanwhile, and must not take that for silence.
     pub(crate) most_silent: u32,
     silent: u32,
     last: u64,
@@ -54,7 +55,7 @@ pub(crate) struct Pings {
 
 impl Pings {
     pub(crate) fn new(options: &Options) -> Pings {
-        /// What is as good as never, and does not overflow a clock.
+        /// Longer than any process runs, and no overflow for a clock.
         const NEVER: Duration = Duration::from_secs(1 << 30);
         let intervals = options
             .silence_limit
@@ -70,7 +71,7 @@ impl Pings {
         }
     }
 
-    /// The payload of the next ping; `None` if it has been silent for too long.
+    /// The payload of the next ping; `None` if the server has been silent for too long.
     pub(crate) fn next(&mut self) -> Option<[u8; 8]> {
         if self.silent >= self.most_silent {
             return None;
@@ -79,7 +80,7 @@ impl Pings {
         Some(self.extra())
     }
 
-    /// The payload of a ping between the ticks, which does not count for the silence.
+    /// The payload of a ping between the ticks, which does not count towards the silence.
     pub(crate) fn extra(&mut self) -> [u8; 8] {
         /// Enough to find the time of a ping that is answered late.
         const REMEMBERED: usize = 64;
@@ -89,12 +90,12 @@ impl Pings {
         self.last.to_be_bytes()
     }
 
-    /// Something came, whatever it is.
-    pub(crate) fn heard(&mut self) {
+    /// Records that a message of any kind was received.
+    pub(crate) fn received(&mut self) {
         self.silent = 0;
     }
 
-    /// When the ping was sent that this answers.
+    /// The moment at which the ping was sent that this pong answers.
     pub(crate) fn answered(&mut self, payload: &[u8]) -> Option<Instant> {
         let number = u64::from_be_bytes(payload.try_into().ok()?);
         let place = self.sent.iter().position(|(sent, _)| *sent == number)?;
@@ -116,12 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn three_pings_that_bring_nothing_are_silence() {
+    fn three_unanswered_pings_are_silence() {
         let mut pings = pings();
         for _ in 0..2 {
             assert!(pings.next().is_some());
         }
-        pings.heard();
+        pings.received();
         for _ in 0..3 {
             assert!(pings.next().is_some());
         }
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_tells_when_its_own_ping_was_sent() {
+    fn a_pong_tells_when_its_own_ping_was_sent() {
         let mut pings = pings();
         let first = pings.next().expect("a payload");
         let between = Instant::now();
@@ -143,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn the_deadline_only_moves_on() {
+    fn the_deadline_never_moves_back() {
         let start = Instant::now();
-        let pulse = Pulse::new(start, Duration::from_secs(1));
+        let keepalive = Keepalive::new(start, Duration::from_secs(1));
         let later = start + Duration::from_secs(5);
-        pulse.alive_at(later);
-        pulse.alive_at(start);
-        assert_eq!(pulse.deadline(), later + Duration::from_secs(1));
-        let ever = Pulse::new(start, Duration::MAX);
-        assert!(ever.deadline() > start + Duration::from_secs(1 << 20));
+        keepalive.alive_at(later);
+        keepalive.alive_at(start);
+        assert_eq!(keepalive.deadline(), later + Duration::from_secs(1));
+        let endless = Keepalive::new(start, Duration::MAX);
+        assert!(endless.deadline() > start + Duration::from_secs(1 << 20));
     }
 }

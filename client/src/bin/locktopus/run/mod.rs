@@ -1,40 +1,47 @@
 //! `run`: a command under a lock.
 //!
 //! ```text
-//! obtain ──► Running ──► ended: release ──► its status
+//! obtain ──► child runs ──► ended: release ──► its status
 //!    │          │ lost: SIGTERM … SIGKILL before the deadline
 //!    └► signal: withdraw, 128+n;  conflict: -E;  no server: 69
 //! ```
 
+mod child;
+mod signals;
+mod supervise;
+
+pub(crate) use child::{BECOME, become_command};
+
 use crate::args;
-use crate::child::{Running, status_of_signal};
-use crate::http;
-use crate::locks::{span, whose};
-use crate::paths::show_set;
-use crate::signals::Signals;
-use crate::watch::Watch;
-use crate::{USAGE, complain};
+use crate::output::{Failure, USAGE, complain, explain};
+use crate::show;
+use child::{Child, status_of_signal};
 use indicatif::{ProgressBar, ProgressStyle};
-use locktopus_client::protocol::path;
-use locktopus_client::{Client, Error, Guard, Options, Pending, Resource};
+use locktopus_client::protocol::pages::RequestState;
+use locktopus_client::{Client, Error, Filter, Guard, Options, Pending, Resource};
 use rustix::process::Signal;
+use signals::Signals;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use supervise::Supervisor;
 use tokio::time::{sleep, timeout};
 
-/// Exit status where the server cannot be reached or refuses: `EX_UNAVAILABLE` of sysexits.h.
+/// Exit status if the server cannot be reached or refuses: `EX_UNAVAILABLE` of sysexits.h.
 const UNAVAILABLE: u8 = 69;
 
 /// How long the confirmation of a release may take.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often the wait looks who holds the lock.
+/// How often the holder of the lock is looked up during the wait.
 const HOLDER_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why there is no lock.
+/// How many listings are read to find the holder of one of several paths.
+const MAX_LISTINGS: usize = 4;
+
+/// Why the lock was not granted.
 enum NoLock {
-    /// Others hold it.
+    /// Other clients hold it.
     Conflict(String),
     Failed(Error),
 }
@@ -45,12 +52,12 @@ impl From<Error> for NoLock {
     }
 }
 
-/// Runs the command, and gives our exit status.
-pub(crate) async fn run(args: args::Run, command: Vec<OsString>) -> u8 {
-    let plan = match Plan::new(&args, &command) {
+/// Runs the command, and returns the exit status.
+pub(crate) async fn run(args: &args::Run, command: &[OsString]) -> u8 {
+    let plan = match Plan::new(args, command) {
         Ok(plan) => plan,
-        Err(error) => {
-            complain(&error.to_string());
+        Err(failure) => {
+            failure.complain();
             return USAGE;
         }
     };
@@ -62,15 +69,15 @@ pub(crate) async fn run(args: args::Run, command: Vec<OsString>) -> u8 {
         }
     };
     match plan.obtain_or_signal(&mut signals).await {
-        Ok(Ok(guard)) => plan.under(guard, &command, &mut signals).await,
-        Ok(Err(NoLock::Conflict(what))) => {
+        Ok(Ok(guard)) => plan.run_under(guard, command, &mut signals).await,
+        Ok(Err(NoLock::Conflict(text))) => {
             if !args.quiet {
-                complain(&what);
+                complain(&text);
             }
             args.conflict_status
         }
         Ok(Err(NoLock::Failed(error))) => {
-            complain(&error.to_string());
+            complain(&explain(&error));
             match error {
                 Error::Options(_) => USAGE,
                 _ => UNAVAILABLE,
@@ -80,7 +87,7 @@ pub(crate) async fn run(args: args::Run, command: Vec<OsString>) -> u8 {
     }
 }
 
-/// What is to be done, checked.
+/// The checked arguments.
 struct Plan {
     options: Options,
     resources: Vec<Resource>,
@@ -91,46 +98,37 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(args: &args::Run, command: &[OsString]) -> Result<Plan, Error> {
+    fn new(args: &args::Run, command: &[OsString]) -> Result<Plan, Failure> {
+        let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
         let Some(program) = command.first() else {
-            return Err(Error::Options("no command; it comes after --".to_owned()));
+            return usage("no command; it comes after --");
         };
         let writes = args.write.iter().map(Resource::write);
         let reads = args.read.iter().map(Resource::read);
         let resources: Vec<Resource> = writes.chain(reads).collect();
         if resources.is_empty() {
-            return Err(Error::Options(
-                "no path; at least one of -w PATH and -r PATH is required".to_owned(),
-            ));
+            return usage("no path; at least one of -w PATH and -r PATH is required");
         }
         if args.try_ && args.timeout.is_some() {
-            return Err(Error::Options(
-                "--try and --timeout exclude each other".to_owned(),
-            ));
+            return usage("--try and --timeout exclude each other");
         }
-        let mut options = args::server(
-            args.url.as_deref(),
-            args.namespace.as_deref(),
-            args.token.as_deref(),
-            args.ca_file.clone(),
-        )?;
+        let mut options = args.options()?;
         let abandon_timeout = args.abandon_timeout.unwrap_or(options.abandon_timeout);
         if abandon_timeout < Duration::from_millis(100) {
-            return Err(Error::Options(
-                "the abandon timeout must be 100ms or more: a command needs time to stop"
-                    .to_owned(),
+            return usage(
+                "the abandon timeout must be 100ms or more: a command needs time to stop",
+            );
+        }
+        let longest = abandon_timeout / 2;
+        let grace = args.grace.unwrap_or(longest.min(Duration::from_secs(10)));
+        if grace > longest {
+            return usage(&format!(
+                "the grace is {grace:?}; at most half of the abandon timeout is allowed, {longest:?}"
             ));
         }
-        let most = abandon_timeout / 2;
-        let grace = args.grace.unwrap_or(most.min(Duration::from_secs(10)));
-        if grace > most {
-            return Err(Error::Options(format!(
-                "the grace is {grace:?}; at most half of the abandon timeout is allowed, {most:?}"
-            )));
-        }
         options.abandon_timeout = abandon_timeout;
-        // An end without a word is noticed after the limit and two intervals at the latest. That
-        // and the grace are 11/12 of the abandon timeout at most.
+        // A server that ends without a word is noticed after the silence limit and two ping intervals. Together with the
+        // grace that is at most 11/12 of the abandon timeout.
         options.silence_limit = options.silence_limit.min(abandon_timeout / 4);
         options.ping_interval = options.ping_interval.min(abandon_timeout / 12);
         options.max_idle_connections = 1;
@@ -138,12 +136,12 @@ impl Plan {
             .name
             .clone()
             .or(options.client_name)
-            .or_else(|| Some(name(program)));
+            .or_else(|| Some(default_name(program)));
         Ok(Plan {
             options,
             resources,
             timeout: args.timeout.filter(|time| !time.is_zero()),
-            // No time at all is no time to ask, either; who says so means this.
+            // A timeout of zero would expire before the server can answer; --try is what it means.
             try_: args.try_ || args.timeout == Some(Duration::ZERO),
             quiet: args.quiet,
             grace,
@@ -161,15 +159,14 @@ impl Plan {
                 tokio::select! {
                     obtained = &mut obtaining => break Ok(obtained),
                     signal = signals.next() => match signal {
-                        // There is nobody yet whom they could tell something.
+                        // There is no command yet to which they could be passed on.
                         Signal::USR1 | Signal::USR2 => {}
                         signal => break Err(signal),
                     },
                 }
             }
         };
-        // A request that is given up is withdrawn before we go, or its end would be the server's
-        // to find out.
+        // The request is withdrawn before the process ends. Otherwise the server would have to notice the end.
         if !matches!(obtained, Ok(Ok(_)))
             && let Some(client) = client
         {
@@ -184,15 +181,15 @@ impl Plan {
         };
         match timeout(time, self.obtain(client)).await {
             Ok(obtained) => obtained,
-            // A server that does not answer is not somebody who holds the lock.
+            // A server that does not answer is not a conflict.
             Err(_) if client.is_none() => {
-                let what = format!("no answer within {time:?}");
-                Err(NoLock::Failed(Error::Connect(what)))
+                let text = format!("no answer within {time:?}");
+                Err(NoLock::Failed(Error::Connect(text.into())))
             }
             Err(_) => {
-                let what = show_set(&self.resources);
-                let what = format!("{what}: not granted within {time:?}");
-                Err(NoLock::Conflict(what))
+                let set = show::set(&self.resources);
+                let text = format!("{set}: not granted within {time:?}");
+                Err(NoLock::Conflict(text))
             }
         }
     }
@@ -204,31 +201,31 @@ impl Plan {
             return Ok(pending.acquired().await?);
         }
         if self.try_ {
-            let what = show_set(&self.resources);
+            let set = show::set(&self.resources);
             pending.withdraw().await?;
-            return Err(NoLock::Conflict(format!("{what}: held by another")));
+            return Err(NoLock::Conflict(format!("{set}: held by another client")));
         }
-        self.wait(pending).await
+        self.wait(client, pending).await
     }
 
-    /// Waits, and shows for whom meanwhile.
-    async fn wait(&self, pending: Pending) -> Result<Guard, NoLock> {
+    /// Waits for the grant, and shows the holder meanwhile.
+    async fn wait(&self, client: &Client, pending: Pending) -> Result<Guard, NoLock> {
         let id = pending.id().to_owned();
         let mut acquired = std::pin::pin!(pending.acquired());
         if self.quiet {
             return Ok(acquired.await?);
         }
-        let what = format!("waiting for {}", show_set(&self.resources));
-        // It is hidden where standard error is no terminal.
-        let spinner = ProgressBar::new_spinner().with_message(what.clone());
+        let text = format!("waiting for {}", show::set(&self.resources));
+        // The spinner is hidden if standard error is not a terminal.
+        let spinner = ProgressBar::new_spinner().with_message(text.clone());
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]") {
             spinner.set_style(style);
         }
         spinner.enable_steady_tick(Duration::from_millis(100));
         let show = async {
             loop {
-                let holder = self.holder(&id).await;
-                let held = holder.map_or(what.clone(), |holder| format!("{what}: {holder}"));
+                let holder = self.holder(client, &id).await;
+                let held = holder.map_or(text.clone(), |holder| format!("{text}: {holder}"));
                 if spinner.is_hidden() {
                     complain(&held);
                     return std::future::pending().await;
@@ -246,48 +243,57 @@ impl Plan {
         Ok(guard?)
     }
 
-    /// Who has what we wait for; nobody knows if the server has no such page.
-    async fn holder(&self, id: &str) -> Option<String> {
-        // Who is in the way of one path is near it; of several paths, nobody knows near which.
-        let path = match &*self.resources {
-            [one] => vec![("path", path::write(&one.path))],
-            _ => vec![],
-        };
-        let text = http::locks_text(&self.options, &path).await.ok()?;
-        let locks: http::Locks = http::decode(&text).ok()?;
-        let find = |token: &str| locks.requests.iter().find(|request| request.token == token);
-        let before = find(find(id)?.waits_for.as_deref()?)?;
-        let does = if before.state == "acquired" {
-            "held"
-        } else {
-            "wanted before us"
-        };
-        let whose = whose(before);
-        Some(match before.since_ms {
-            Some(since) => format!("{does} by {whose} for {}", span(since)),
-            None => format!("{does} by {whose}"),
-        })
+    /// The request for which ours waits, in words. `None` if the server has no such page, or cuts the listing before it.
+    async fn holder(&self, client: &Client, id: &str) -> Option<String> {
+        // The request in our way has a resource near one of our paths.
+        for resource in self.resources.iter().take(MAX_LISTINGS) {
+            let filter = Filter {
+                path: Some(resource.path.clone()),
+                limit: None,
+            };
+            let locks = client.locks(&filter).await.ok()?;
+            let find = |token: &str| locks.requests.iter().find(|request| request.token == token);
+            let Some(holder) = find(id)
+                .and_then(|ours| ours.waits_for.as_deref())
+                .and_then(find)
+            else {
+                continue;
+            };
+            let does = match holder.state {
+                RequestState::Acquired => "held",
+                _ => "requested earlier",
+            };
+            let client = show::client(holder);
+            return Some(match holder.since_ms {
+                Some(since) => format!("{does} by {client} for {}", show::time(since)),
+                None => format!("{does} by {client}"),
+            });
+        }
+        None
     }
 
-    /// Runs the command while we hold the lock.
-    async fn under(&self, guard: Guard, command: &[OsString], signals: &mut Signals) -> u8 {
+    /// Runs the command while the lock is held.
+    async fn run_under(&self, guard: Guard, command: &[OsString], signals: &mut Signals) -> u8 {
         let resources = serde_json::to_string(&self.resources).unwrap_or_default();
         let environment = [
             ("LOCKTOPUS_TOKEN", guard.id().to_owned()),
             ("LOCKTOPUS_RESOURCES", resources),
         ];
-        // We may have been stopped between the grant and now.
+        // The process may have been stopped between the grant and now.
         if guard.deadline() <= Instant::now() {
-            complain("the lock was granted, but too long ago to be surely ours still; not run");
+            complain(
+                "the lock was granted, but so long ago that it may be lost; the command was not run",
+            );
             return UNAVAILABLE;
         }
-        let (status, lost) = match Running::start(command, &environment, signals) {
-            Ok(running) => {
-                let watch = Watch::new(running, &guard, self.grace);
-                watch.outcome(signals).await
+        let (status, lost) = match Child::start(command, &environment, signals) {
+            Ok(child) => {
+                Supervisor::new(child, &guard, self.grace)
+                    .outcome(signals)
+                    .await
             }
-            Err((status, what)) => {
-                complain(&what);
+            Err((status, text)) => {
+                complain(&text);
                 (status, false)
             }
         };
@@ -296,15 +302,15 @@ impl Plan {
         }
         match timeout(RELEASE_TIMEOUT, guard.release()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => complain(&format!("the lock was not released: {error}")),
+            Ok(Err(error)) => complain(&format!("the lock was not released: {}", explain(&error))),
             Err(_) => complain("the lock was not released: the server does not confirm it"),
         }
         status
     }
 }
 
-/// What `locktopus locks` shows for us: `backup.sh[1234]@host`.
-fn name(program: &OsString) -> String {
+/// The name that `locktopus locks` shows without --name: `backup.sh[1234]@host`.
+fn default_name(program: &OsString) -> String {
     let name = Path::new(program)
         .file_name()
         .unwrap_or(program)

@@ -1,9 +1,9 @@
-//! What `bench` measures.
+//! The modes of `bench`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What the connections do.
+/// The load of the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Uncontended,

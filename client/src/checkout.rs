@@ -1,23 +1,23 @@
-//! What lies between a connection's task and who uses the connection: the handle by which it is told what
-//! to do, the stages of a request that it tells, and the lease, which gives the connection back.
+//! What lies between a connection's task and the user of the connection: the handle that sends commands to the task,
+//! the stages of a request that the task reports, and the checkout, which gives the connection back.
 
 use crate::error::Error;
-use crate::pulse::Pulse;
+use crate::keepalive::Keepalive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::protocol::Message;
 
-/// What the task is told.
+/// A command to the task of a connection.
 pub(crate) enum Command {
-    /// Ask for a lock with this frame, and tell through `stage` what becomes of it.
+    /// Send this request for a lock, and report through `stage` what becomes of it.
     Lock {
         frame: Message,
         stage: watch::Sender<Stage>,
     },
-    /// Ask whether the server is there now, and answer when it has answered.
+    /// Ping the server, and answer once it has answered.
     Confirm { done: oneshot::Sender<()> },
-    /// Release or withdraw; then put the handle into the pool, and answer to whoever waits.
+    /// Release or withdraw; then put the handle into the pool, and answer.
     Release {
         handle: Handle,
         done: Option<oneshot::Sender<Result<(), Error>>>,
@@ -28,36 +28,36 @@ pub(crate) enum Command {
 #[derive(Debug, Clone)]
 pub(crate) enum Stage {
     /// The server has not answered yet.
-    Asked,
+    Requested,
     /// The connection had ended before the request was written.
     NotSent(Error),
-    /// It waits in line.
+    /// The request waits in line.
     Enqueued(Arc<str>),
-    /// It is granted.
+    /// The lock is granted.
     Acquired(Arc<str>),
     /// The connection has ended.
     Ended(Lost),
 }
 
-/// The way to a connection's task. When it is dropped the connection is closed.
+/// The way to a connection's task. The connection is closed when the handle is dropped.
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) keepalive: Arc<Keepalive>,
 }
 
-/// A connection that is lent out for one lock. Dropping it releases or withdraws.
-pub(crate) struct Lease {
+/// A connection that is checked out of the pool for one lock. Dropping it releases or withdraws.
+pub(crate) struct Checkout {
     handle: Option<Handle>,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) keepalive: Arc<Keepalive>,
     pub(crate) stage: watch::Receiver<Stage>,
 }
 
-impl Lease {
-    /// Asks for a lock on this connection.
-    pub(crate) fn new(handle: Handle, frame: Message) -> Lease {
-        let (sender, stage) = watch::channel(Stage::Asked);
-        let pulse = Arc::clone(&handle.pulse);
+impl Checkout {
+    /// Requests a lock on this connection.
+    pub(crate) fn new(handle: Handle, frame: Message) -> Checkout {
+        let (sender, stage) = watch::channel(Stage::Requested);
+        let keepalive = Arc::clone(&handle.keepalive);
         let command = Command::Lock {
             frame,
             stage: sender,
@@ -65,46 +65,46 @@ impl Lease {
         if let Err(unsent) = handle.commands.send(command)
             && let Command::Lock { stage, .. } = unsent.0
         {
-            stage.send_replace(Stage::NotSent(gone()));
+            stage.send_replace(Stage::NotSent(ended_before()));
         }
-        Lease {
+        Checkout {
             handle: Some(handle),
-            pulse,
+            keepalive,
             stage,
         }
     }
 
-    /// Waits for a stage that is such.
-    pub(crate) async fn reaches(&mut self, such: impl FnMut(&Stage) -> bool) -> Stage {
-        match self.stage.wait_for(such).await {
+    /// Waits for a stage that satisfies the condition.
+    pub(crate) async fn reaches(&mut self, condition: impl FnMut(&Stage) -> bool) -> Stage {
+        match self.stage.wait_for(condition).await {
             Ok(stage) => stage.clone(),
-            // The task is gone without a word: its runtime is shut down.
-            Err(_) => Stage::Ended(Lost::new(gone(), self.pulse.deadline())),
+            // The task is gone without a report: its runtime was shut down.
+            Err(_) => Stage::Ended(Lost::new(ended_before(), self.keepalive.deadline())),
         }
     }
 
-    /// Returns once the server has answered what is asked now, so that the deadline has moved on.
+    /// Returns once the server has answered a ping that is sent now, so that the deadline has moved on.
     pub(crate) async fn confirm(&self) -> Result<(), Error> {
         let (done, answer) = oneshot::channel();
         if let Some(handle) = &self.handle {
-            // If the task is gone it does not answer, and has told why.
+            // A task that is gone does not answer, and has reported why.
             let _ = handle.commands.send(Command::Confirm { done });
         }
-        answer.await.map_err(|_| self.why_gone())
+        answer.await.map_err(|_| self.reason())
     }
 
-    fn why_gone(&self) -> Error {
+    fn reason(&self) -> Error {
         match &*self.stage.borrow() {
             Stage::Ended(lost) => lost.reason.clone(),
-            _ => gone(),
+            _ => ended_before(),
         }
     }
 
-    /// Releases or withdraws, once; the task does it.
+    /// Lets the task release or withdraw, once.
     fn give_back(&mut self, done: Option<oneshot::Sender<Result<(), Error>>>) {
         if let Some(handle) = self.handle.take() {
             let commands = handle.commands.clone();
-            // If the task is gone there is nothing to be released by us.
+            // If the task is gone, nothing is left to release.
             let _ = commands.send(Command::Release { handle, done });
         }
     }
@@ -114,11 +114,11 @@ impl Lease {
         self.give_back(Some(done));
         match answer.await {
             Ok(answer) => answer,
-            Err(_) => Err(self.why_gone()),
+            Err(_) => Err(self.reason()),
         }
     }
 
-    /// How the connection ended; never, if it is given back before.
+    /// Resolves when the connection ends, and never if it is given back before.
     pub(crate) fn lost(&self) -> impl Future<Output = Lost> + Send + 'static + use<> {
         let mut stage = self.stage.clone();
         async move {
@@ -128,24 +128,24 @@ impl Lease {
             {
                 return lost.clone();
             }
-            // The lock is released, and so it is not lost any more.
+            // The lock is released, so it cannot be lost any more.
             std::future::pending().await
         }
     }
 }
 
-impl Drop for Lease {
+impl Drop for Checkout {
     fn drop(&mut self) {
         self.give_back(None);
     }
 }
 
-pub(crate) fn gone() -> Error {
-    Error::Closed("it has ended before".to_owned())
+pub(crate) fn ended_before() -> Error {
+    Error::Closed("the connection had ended before".into())
 }
 
 /// How a lock was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Lost {
     reason: Error,
     deadline: Instant,
@@ -156,22 +156,22 @@ impl Lost {
         Lost { reason, deadline }
     }
 
-    /// What became of the connection. [`Error::Refused`] says that the server has taken the lock.
+    /// Why the connection ended. [`Error::Revoked`] says that an operator released the lock by force.
     #[must_use]
     pub fn reason(&self) -> &Error {
         &self.reason
     }
 
-    /// The moment before which nobody else gets the lock, as [`Guard::lost`](crate::Guard::lost) explains it.
+    /// The moment before which no other client gets the lock; see [`Guard::lost`](crate::Guard::lost).
     ///
-    /// It is the abandon timeout after we last *sent* something that the server has answered, so
-    /// that it holds however slow the network is.
+    /// It is the abandon timeout after the moment at which we last *sent* something that the server has answered. So
+    /// it holds however slow the network is.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// What is left of the time until the deadline.
+    /// The time that is left until the deadline.
     #[must_use]
     pub fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())

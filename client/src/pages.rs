@@ -1,0 +1,186 @@
+//! The HTTP pages of the server as typed calls: one connection and one request each.
+
+use crate::client::Client;
+use crate::error::{Detail, Error, printable};
+use crate::options::Options;
+use crate::protocol::pages::{Locks, Namespaces, Refusal, RefusalCode, Released};
+use crate::protocol::path;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT, AUTHORIZATION, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The longest answer that is accepted, in bytes.
+const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+
+/// How long an answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The requests that [`Client::locks`] lists.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// Only requests with a resource above, at or below this path.
+    pub path: Option<Vec<String>>,
+    /// At most so many requests, those with the smallest tokens. `None` leaves it to the server: 1,000 by default.
+    pub limit: Option<u64>,
+}
+
+/// The pages of the server. These calls open no v1 connection, and so do not bring a namespace into existence.
+impl Client {
+    /// Lists the requests of the namespace, granted and waiting. A namespace that is not in use has none.
+    ///
+    /// # Errors
+    /// [`Error::Options`], [`Error::Connect`], [`Error::Refused`], [`Error::Protocol`] or [`Error::Closed`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    ///
+    /// # Examples
+    /// ```
+    /// use locktopus_client::{Client, Filter, Resource};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # let url = format!("ws://{}", listener.local_addr()?);
+    /// # let config = locktopus_server::Config::default();
+    /// # tokio::spawn(locktopus_server::run(listener, config, std::future::pending()));
+    /// let client = Client::connect(&url).await?;
+    /// let lock = client.lock([Resource::write(["user", "42"])]).await?;
+    /// let locks = client.locks(&Filter::default()).await?;
+    /// assert_eq!(locks.requests[0].token, lock.id());
+    ///
+    /// client.release_by_force(lock.id()).await?;
+    /// println!("lost: {}", lock.lost().await.reason());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn locks(&self, filter: &Filter) -> Result<Locks, Error> {
+        let options = self.options();
+        let mut query = namespace_query(options);
+        if let Some(path) = &filter.path {
+            query.append_pair("path", &path::write(path));
+        }
+        if let Some(limit) = filter.limit {
+            query.append_pair("limit", &limit.to_string());
+        }
+        match request(options, Method::GET, &format!("/locks?{}", query.finish())).await {
+            Err(Error::Refused {
+                code: Some(RefusalCode::NamespaceNotFound),
+                ..
+            }) => Ok(Locks {
+                namespace: options.namespace.clone(),
+                ..Locks::default()
+            }),
+            answer => answer,
+        }
+    }
+
+    /// Shows the version of the server and its namespaces, as far as the auth token may see them.
+    ///
+    /// # Errors
+    /// As for [`locks`](Client::locks).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn status(&self) -> Result<Namespaces, Error> {
+        request(self.options(), Method::GET, "/namespaces").await
+    }
+
+    /// Revokes a lock of any client in the namespace, or withdraws a waiting request. Takes the token in decimal, as
+    /// [`locks`](Client::locks) shows it. Returns once the lock is released.
+    ///
+    /// The holder is told, but may still be at work. Only a fencing token protects the resource from it.
+    ///
+    /// # Errors
+    /// [`Error::Options`] if the token is not a number, [`Error::Refused`] with [`RefusalCode::LockNotFound`] if there is
+    /// no such lock, otherwise as for [`locks`](Client::locks).
+    ///
+    /// # Cancel safety
+    /// The lock may be released or not if the future is dropped.
+    pub async fn release_by_force(&self, token: &str) -> Result<Released, Error> {
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_digit()) {
+            let text = format!("{token:?} is not a token; tokens are whole numbers");
+            return Err(Error::Options(text.into()));
+        }
+        let options = self.options();
+        let path = format!("/locks/{token}?{}", namespace_query(options).finish());
+        request(options, Method::DELETE, &path).await
+    }
+}
+
+/// The query that names the namespace.
+fn namespace_query(options: &Options) -> form_urlencoded::Serializer<'static, String> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("namespace", &options.namespace);
+    query
+}
+
+/// Makes a request, and decodes the answer.
+async fn request<T: DeserializeOwned>(
+    options: &Options,
+    method: Method,
+    path_and_query: &str,
+) -> Result<T, Error> {
+    let answer = timeout(ANSWER_TIMEOUT, answer(options, method, path_and_query));
+    let (status, body) = answer.await.unwrap_or_else(|_| {
+        let text = format!("no answer within {ANSWER_TIMEOUT:?}");
+        Err(Error::Closed(text.into()))
+    })?;
+    if status != StatusCode::OK {
+        return Err(refused(status, &body));
+    }
+    serde_json::from_slice(&body)
+        .map_err(|error| Error::Protocol(Detail::caused("unexpected page", error)))
+}
+
+async fn answer(
+    options: &Options,
+    method: Method,
+    path_and_query: &str,
+) -> Result<(StatusCode, Bytes), Error> {
+    let stream = options.open().await?;
+    let answer = async {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // The task ends with the connection, which ends with this answer.
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(options.path(path_and_query))
+            .header(HOST, options.authority())
+            .header(ACCEPT, "application/json, text/plain");
+        if let Some(token) = &options.auth_token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let answer = sender
+            .send_request(request.body(Empty::<Bytes>::new())?)
+            .await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES)
+            .collect()
+            .await?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>((status, body.to_bytes()))
+    };
+    answer
+        .await
+        .map_err(|error| Error::Closed(Detail::caused("no answer", error)))
+}
+
+/// An older server, and a proxy, refuse in plain text.
+fn refused(status: StatusCode, body: &[u8]) -> Error {
+    let (text, code) = match serde_json::from_slice(body) {
+        Ok(Refusal { error, code }) => (error, Some(code)),
+        Err(_) => (
+            String::from_utf8_lossy(body).into_owned(),
+            // TODO: None, once the server sends codes.
+            (status == StatusCode::NOT_FOUND).then_some(RefusalCode::NamespaceNotFound),
+        ),
+    };
+    let text = format!("{} (HTTP status {status})", printable(&text));
+    Error::Refused { text, code }
+}
