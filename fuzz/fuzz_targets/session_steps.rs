@@ -1,11 +1,11 @@
-//! Arbitrary events into the session machine: one lock at most, none lost or left behind, errors
-//! end it.
+//! Arbitrary events for the session machine of v1. Properties: there is at most one lock; no lock is lost or left
+//! behind; after an error only the end of the connection has an effect.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use locktopus_protocol::v1::{MAX_ERROR_BYTES, Response, State};
-use locktopus_server::session::{Effect, Input, Left, Session};
+use locktopus_server::v1::{Effect, Input, Left, Session};
 
 #[derive(Debug, Arbitrary)]
 enum Event {
@@ -20,7 +20,7 @@ enum Event {
     Ended,
 }
 
-/// What the driver has, according to the effects.
+/// The lock of the driver, according to the effects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lock {
     None,
@@ -34,12 +34,12 @@ fuzz_target!(|events: Vec<Event>| {
     let mut lock = Lock::None;
     let (mut failed, mut ended) = (false, false);
     for event in &events {
-        // A driver queues a request when it is asked to, and hears of a grant once.
+        // A driver queues a request when an effect says so, and reports a grant once.
         let input = match event {
             Event::Frame(frame) => Input::Frame(frame),
             Event::Lock => Input::Frame(br#"{"action":"lock","resources":[{"type":"w"}]}"#),
             Event::Release => Input::Frame(br#"{"action":"release"}"#),
-            Event::Malformed(what) => Input::Malformed(what.clone()),
+            Event::Malformed(problem) => Input::Malformed(problem.clone()),
             Event::Queued { token, acquired } => {
                 if lock == Lock::Asked {
                     lock = if *acquired {
@@ -53,11 +53,11 @@ fuzz_target!(|events: Vec<Event>| {
                     acquired: *acquired,
                 }
             }
-            Event::Refused(why) => {
+            Event::Refused(reason) => {
                 if lock == Lock::Asked {
                     lock = Lock::None;
                 }
-                Input::Refused(why.clone())
+                Input::Refused(reason.clone())
             }
             Event::Granted => {
                 if let Lock::Waiting(token) = lock {
@@ -98,15 +98,15 @@ fuzz_target!(|events: Vec<Event>| {
                 lock = Lock::None;
             }
             Effect::Reply(error) | Effect::Release(error) => panic!("{error:?}"),
-            Effect::Fail(what) => {
-                assert!(!failed && what.len() <= MAX_ERROR_BYTES);
+            Effect::Fail(text) => {
+                assert!(!failed && text.len() <= MAX_ERROR_BYTES);
                 failed = true;
             }
-            Effect::Revoke(what) => {
-                assert!(!failed && what.len() <= MAX_ERROR_BYTES);
+            Effect::Revoked(text) => {
+                assert!(!failed && text.len() <= MAX_ERROR_BYTES);
                 assert!(
                     matches!(lock, Lock::Waiting(_) | Lock::Held(_)),
-                    "{lock:?} taken away"
+                    "{lock:?} revoked"
                 );
                 (failed, lock) = (true, Lock::None);
             }
@@ -120,6 +120,7 @@ fuzz_target!(|events: Vec<Event>| {
                 };
                 assert_eq!(left, expected);
             }
+            other => panic!("{other:?}"),
         }
         assert_eq!(
             session.is_waiting(),

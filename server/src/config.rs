@@ -1,45 +1,197 @@
-//! What the server is told.
+//! The parameters of a server: flags, their environment variables, their limits and their defaults.
+//!
+//! [`Config`] is the struct that argh reads. Where a flag is not given, its variable is handed to argh in its place;
+//! so a flag overrides its variable, and the variable overrides the default.
 
 use crate::error::ConfigError;
-use crate::flags::{self, Flags, LogFormat, Settings, normalize};
-use crate::secrets::Secrets;
-use argh::FromArgs;
+use argh::{ArgsInfo, FlagInfoKind, FromArgValue, FromArgs, Optionality};
 use locktopus_engine::{MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+const PROGRAM: &[&str] = &["locktopus-server"];
+
+/// An option with this name for its argument is a switch: the value may be left out.
+const SWITCH: &str = "true|false";
+
 /// The parameters of a server.
-#[derive(Debug, Clone)]
+///
+/// The text of each field is also what `--help` prints. The ranges that it names are checked for flags and variables.
+#[derive(Debug, Clone, FromArgs, ArgsInfo)]
+#[argh(
+    description = "Locktopus, a lock service: clients lock sets of paths, for read or for write, over WebSockets.\n\n\
+                   Each flag has an environment variable, which is used where the flag is not given.",
+    help_triggers("-h", "--help")
+)]
 #[non_exhaustive]
 pub struct Config {
-    /// Address or name to listen on.
+    /// address or name to listen on (LOCKTOPUS_HOST; default 0.0.0.0)
+    #[argh(
+        option,
+        short = 'H',
+        arg_name = "name",
+        from_str_fn(host),
+        default = "\"0.0.0.0\".to_owned()"
+    )]
     pub host: String,
-    /// Port to listen on; 0 for any that is free.
+
+    /// port to listen on, 0 for any free port (LOCKTOPUS_PORT; default 9009)
+    #[argh(option, short = 'p', arg_name = "number", from_str_fn(number::<_, 0, 65_535>), default = "9009")]
     pub port: u16,
-    /// How long a lock stays locked after its connection is gone, unless the client says.
+
+    /// milliseconds for which an acquired lock outlives its connection, unless the client asks for another time
+    /// (LOCKTOPUS_DEFAULT_ABANDON_TIMEOUT; default 60000)
+    #[argh(
+        option,
+        arg_name = "ms",
+        from_str_fn(milliseconds),
+        default = "Duration::from_secs(60)"
+    )]
     pub default_abandon_timeout: Duration,
-    /// How long a connection may be silent before it is pinged; zero for no pings.
+
+    /// longest abandon timeout that a client may ask for, in milliseconds
+    /// (LOCKTOPUS_MAX_ABANDON_TIMEOUT; default 86400000, a day)
+    #[argh(
+        option,
+        arg_name = "ms",
+        from_str_fn(milliseconds),
+        default = "Duration::from_secs(24 * 60 * 60)"
+    )]
+    pub max_abandon_timeout: Duration,
+
+    /// seconds of silence after which the server pings a connection, 0 for never
+    /// (LOCKTOPUS_PING_INTERVAL; default 15)
+    #[argh(
+        option,
+        arg_name = "seconds",
+        from_str_fn(seconds),
+        default = "Duration::from_secs(15)"
+    )]
     pub ping_interval: Duration,
-    /// How long a connection may be silent, or not take what is sent, before it counts as broken.
-    /// More than the interval.
+
+    /// seconds of silence, or of not reading, after which a connection counts as broken; longer than the interval
+    /// (LOCKTOPUS_PING_TIMEOUT; default 30)
+    #[argh(
+        option,
+        arg_name = "seconds",
+        from_str_fn(seconds),
+        default = "Duration::from_secs(30)"
+    )]
     pub ping_timeout: Duration,
-    /// What clients may take.
-    pub limits: Limits,
-    /// Origins of web pages that may connect besides the server's own, in lower case; `*` is any.
-    pub allow_origins: Vec<String>,
-    /// What is read from files: auth tokens, certificate and key.
-    pub secrets: Secrets,
-    /// Whether connections are logged as they come and go.
+
+    /// seconds for a TLS handshake, and for the head of each HTTP request; more than 0
+    /// (LOCKTOPUS_HANDSHAKE_TIMEOUT; default 10)
+    #[argh(
+        option,
+        arg_name = "seconds",
+        from_str_fn(seconds),
+        default = "Duration::from_secs(10)"
+    )]
+    pub handshake_timeout: Duration,
+
+    /// most connections at one time (LOCKTOPUS_MAX_CONNECTIONS; default 10000)
+    #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, 1_000_000>), default = "10_000")]
+    pub max_connections: usize,
+
+    /// most namespaces at one time (LOCKTOPUS_MAX_NAMESPACES; default 10000)
+    #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, 1_000_000>), default = "10_000")]
+    pub max_namespaces: usize,
+
+    /// most bytes of the name of a namespace (LOCKTOPUS_MAX_NAMESPACE_BYTES; default 255)
+    #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, 4096>), default = "255")]
+    pub max_namespace_bytes: usize,
+
+    /// most bytes of a message (LOCKTOPUS_MAX_MESSAGE_BYTES; default 65536)
+    #[argh(option, arg_name = "number", from_str_fn(number::<_, 1024, 67_108_864>), default = "65_536")]
+    pub max_message_bytes: usize,
+
+    /// most resources of a lock (LOCKTOPUS_MAX_RESOURCES; default 4096, which is also the limit)
+    #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, MAX_RESOURCES>), default = "MAX_RESOURCES")]
+    pub max_resources: usize,
+
+    /// most segments of a path (LOCKTOPUS_MAX_PATH_DEPTH; default 1024, which is also the limit)
+    #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, MAX_DEPTH>), default = "MAX_DEPTH")]
+    pub max_path_depth: usize,
+
+    /// most bytes of a path, counting each segment and one more byte for it
+    /// (LOCKTOPUS_MAX_PATH_BYTES; default 16384, which is also the limit)
+    #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, MAX_PATH_BYTES>), default = "MAX_PATH_BYTES")]
+    pub max_path_bytes: usize,
+
+    /// origin of web pages that may connect besides the server's own, such as https://example.com, or * for all; may
+    /// be repeated (LOCKTOPUS_ALLOW_ORIGIN, separated by commas)
+    #[argh(option, arg_name = "origin", from_str_fn(origin))]
+    pub allow_origin: Vec<String>,
+
+    /// file of auth tokens, one a line, each optionally followed by the prefix of the namespaces that it is good for
+    /// (LOCKTOPUS_AUTH_TOKEN_FILE; read again at SIGHUP)
+    #[argh(option, arg_name = "path", from_str_fn(path))]
+    pub auth_token_file: Option<PathBuf>,
+
+    /// certificate chain in PEM, for wss and https; needs --tls-key (LOCKTOPUS_TLS_CERT; read again at SIGHUP)
+    #[argh(option, arg_name = "path", from_str_fn(path))]
+    pub tls_cert: Option<PathBuf>,
+
+    /// private key in PEM; needs --tls-cert (LOCKTOPUS_TLS_KEY; read again at SIGHUP)
+    #[argh(option, arg_name = "path", from_str_fn(path))]
+    pub tls_key: Option<PathBuf>,
+
+    /// log connections as they come and go (LOCKTOPUS_LOG_CLIENTS; default false; the value may be left out)
+    #[argh(
+        option,
+        arg_name = "true|false",
+        from_str_fn(switch),
+        default = "false"
+    )]
     pub log_clients: bool,
-    /// Whether locks are logged as they are taken and released.
+
+    /// log locks as they are taken and released (LOCKTOPUS_LOG_LOCKS; default false; the value may be left out)
+    #[argh(
+        option,
+        arg_name = "true|false",
+        from_str_fn(switch),
+        default = "false"
+    )]
     pub log_locks: bool,
-    /// The form of the log.
+
+    /// form of the log (LOCKTOPUS_LOG_FORMAT; default text)
+    #[argh(option, arg_name = "text|json", default = "LogFormat::Text")]
     pub log_format: LogFormat,
-    /// How often statistics are logged; `None` for never.
-    pub stats_interval: Option<Duration>,
+
+    /// seconds between statistics in the log, 0 for never (LOCKTOPUS_STATS_INTERVAL; default 0)
+    #[argh(
+        option,
+        arg_name = "seconds",
+        from_str_fn(whole_seconds),
+        default = "Duration::ZERO"
+    )]
+    pub stats_interval: Duration,
+
+    /// print the version
+    #[argh(switch, short = 'V')]
+    version: bool,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromArgValue)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config::from_args(PROGRAM, &[]).expect("no flag is required")
+    }
 }
 
 impl Config {
-    /// How long a peer may take for what is sent to it.
+    /// How long a peer may take to read what the server sends.
     pub(crate) fn send_timeout(&self) -> Duration {
         const WITHOUT_PINGS: Duration = Duration::from_secs(30);
         if self.ping_interval.is_zero() {
@@ -48,397 +200,235 @@ impl Config {
             self.ping_timeout
         }
     }
-}
 
-/// What clients may take. Whatever goes beyond is refused with a sentence that names the limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// WebSocket connections at one time.
-    pub connections: usize,
-    /// Namespaces at one time.
-    pub namespaces: usize,
-    /// Bytes of the name of a namespace.
-    pub namespace_bytes: usize,
-    /// Bytes of a message.
-    pub message_bytes: usize,
-    /// Resources of a lock, at most [`MAX_RESOURCES`].
-    pub resources: usize,
-    /// Segments of a path, at most [`MAX_DEPTH`].
-    pub path_depth: usize,
-    /// Bytes of a path, its segments and one more for each; at most [`MAX_PATH_BYTES`].
-    pub path_bytes: usize,
-    /// The longest abandon timeout that a client may ask for.
-    pub abandon_timeout: Duration,
-    /// How long a peer may take for its TLS handshake, and for the head of each HTTP request.
-    pub handshake: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            host: "0.0.0.0".to_owned(),
-            port: 9009,
-            default_abandon_timeout: Duration::from_secs(60),
-            ping_interval: Duration::from_secs(15),
-            ping_timeout: Duration::from_secs(30),
-            limits: Limits::default(),
-            allow_origins: Vec::new(),
-            secrets: Secrets::default(),
-            log_clients: false,
-            log_locks: false,
-            log_format: LogFormat::Text,
-            stats_interval: None,
+    fn check(&self) -> Result<(), ConfigError> {
+        let fail = |problem| Err(ConfigError::Combination(problem));
+        if !self.ping_interval.is_zero() && self.ping_timeout <= self.ping_interval {
+            return fail(format!(
+                "--ping-timeout ({:?}) must be longer than --ping-interval ({:?}), so that a connection can answer",
+                self.ping_timeout, self.ping_interval
+            ));
         }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            connections: 10_000,
-            namespaces: 10_000,
-            namespace_bytes: 255,
-            message_bytes: 64 * 1024,
-            resources: MAX_RESOURCES,
-            path_depth: MAX_DEPTH,
-            path_bytes: MAX_PATH_BYTES,
-            abandon_timeout: Duration::from_secs(24 * 60 * 60),
-            handshake: Duration::from_secs(10),
+        if self.handshake_timeout.is_zero() {
+            return fail("--handshake-timeout must be longer than 0".to_owned());
         }
+        if self.default_abandon_timeout > self.max_abandon_timeout {
+            return fail(format!(
+                "--default-abandon-timeout ({} ms) must not be longer than --max-abandon-timeout ({} ms)",
+                self.default_abandon_timeout.as_millis(),
+                self.max_abandon_timeout.as_millis(),
+            ));
+        }
+        Ok(())
     }
 }
 
 /// What the command line asks for.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Command {
-    /// To run a server.
+    /// Run a server.
     Run(Box<Config>),
-    /// To print this and be done.
+    /// Print this text and exit.
     Print(String),
 }
 
-/// Reads flags (without the name of the program), variables, and the files that they name.
+/// Reads the command line, without the name of the program, and the environment variables.
 ///
 /// # Errors
-/// [`ConfigError`] for what is not known, has a bad value, or cannot be read.
+/// [`ConfigError`] for an unknown flag, for a bad value, and for values that do not fit together.
 pub fn parse(
     args: &[String],
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Command, ConfigError> {
-    let args = normalize(args);
+    let mut flags = Flags::normalize(args);
+    match read(&flags.args) {
+        Ok(config) if config.version => {
+            let version = concat!("locktopus-server ", env!("CARGO_PKG_VERSION"), "\n");
+            return Ok(Command::Print(version.to_owned()));
+        }
+        Ok(_) => {}
+        Err(Exit::Help(text)) => return Ok(Command::Print(text)),
+        Err(Exit::Problem(problem)) => return Err(ConfigError::Flag(problem)),
+    }
+    flags.append_variables(variable)?;
+    match read(&flags.args) {
+        Ok(config) => config.check().map(|()| Command::Run(Box::new(config))),
+        Err(Exit::Help(problem) | Exit::Problem(problem)) => Err(ConfigError::Flag(problem)),
+    }
+}
+
+/// Why there is no [`Config`].
+enum Exit {
+    Help(String),
+    Problem(String),
+}
+
+fn read(args: &[String]) -> Result<Config, Exit> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let flags = match Flags::from_args(&["locktopus-server"], &args) {
-        Ok(flags) => flags,
-        Err(exit) if exit.status.is_ok() => return Ok(Command::Print(exit.output)),
-        Err(exit) => return Err(ConfigError::new(exit.output.trim_end().to_owned())),
-    };
-    if flags.version {
-        let version = concat!("locktopus-server ", env!("CARGO_PKG_VERSION"), "\n");
-        return Ok(Command::Print(version.to_owned()));
-    }
-    let config = read(flags, &Settings { variable })?;
-    Ok(Command::Run(Box::new(config)))
+    Config::from_args(PROGRAM, &args).map_err(|exit| {
+        if exit.status.is_ok() {
+            return Exit::Help(exit.output);
+        }
+        let mut problem = exit.output.trim_end().to_owned();
+        // The text is the end of a line that begins with the name of the program or of a variable.
+        if let Some(first) = problem.get_mut(..1) {
+            first.make_ascii_lowercase();
+        }
+        Exit::Problem(problem)
+    })
 }
 
-fn read<V: Fn(&str) -> Option<String>>(
-    flags: Flags,
-    settings: &Settings<V>,
-) -> Result<Config, ConfigError> {
-    let mut config = Config::default();
-    let limits = &mut config.limits;
-    let (mut token_file, mut cert, mut key) = (None, None, None);
-    let mut stats_interval = Duration::ZERO;
-    /// Each value goes to its place if it is given.
-    macro_rules! read {
-        ($($flag:ident: $kind:ident => $place:expr;)*) => {
-            $(if let Some(value) = settings.read(stringify!($flag), flags.$flag, &flags::$kind)? {
-                $place = value.into();
-            })*
-        };
-    }
-    read! {
-        host: HOST => config.host;
-        port: PORT => config.port;
-        default_abandon_timeout: MILLIS => config.default_abandon_timeout;
-        max_abandon_timeout: MILLIS => limits.abandon_timeout;
-        handshake_timeout: PART_SECONDS => limits.handshake;
-        ping_interval: PART_SECONDS => config.ping_interval;
-        ping_timeout: PART_SECONDS => config.ping_timeout;
-        max_connections: COUNT => limits.connections;
-        max_namespaces: COUNT => limits.namespaces;
-        max_namespace_bytes: NAMESPACE_BYTES => limits.namespace_bytes;
-        max_message_bytes: MESSAGE_BYTES => limits.message_bytes;
-        max_resources: RESOURCES => limits.resources;
-        max_path_depth: DEPTH => limits.path_depth;
-        max_path_bytes: PATH_BYTES => limits.path_bytes;
-        auth_token_file: PATH => token_file;
-        tls_cert: PATH => cert;
-        tls_key: PATH => key;
-        log_clients: SWITCH => config.log_clients;
-        log_locks: SWITCH => config.log_locks;
-        log_format: LOG_FORMAT => config.log_format;
-        stats_interval: SECONDS => stats_interval;
-    }
-    let origins = Some(flags.allow_origin.join(",")).filter(|all| !all.is_empty());
-    if let Some(origins) = settings.read("allow_origin", origins, &flags::ORIGINS)? {
-        config.allow_origins = origins;
-    }
-    config.stats_interval = Some(stats_interval).filter(|interval| !interval.is_zero());
-    if !config.ping_interval.is_zero() && config.ping_timeout <= config.ping_interval {
-        return Err(ConfigError::new(format!(
-            "--ping-timeout ({:?}) must be longer than --ping-interval ({:?}), so that a connection \
-             can answer",
-            config.ping_timeout, config.ping_interval
-        )));
-    }
-    if config.limits.handshake.is_zero() {
-        let what = "--handshake-timeout must not be 0: nobody could connect";
-        return Err(ConfigError::new(what.to_owned()));
-    }
-    if config.default_abandon_timeout > config.limits.abandon_timeout {
-        return Err(ConfigError::new(format!(
-            "--default-abandon-timeout ({} ms) must not be longer than --max-abandon-timeout ({} ms)",
-            config.default_abandon_timeout.as_millis(),
-            config.limits.abandon_timeout.as_millis(),
-        )));
-    }
-    config.secrets = Secrets::load(token_file, cert, key)?;
-    Ok(config)
+/// Arguments in the forms that argh reads.
+struct Flags {
+    args: Vec<String>,
+    /// The options among them, by their long names.
+    given: HashSet<&'static str>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse_with(args: &str, variables: &[(&str, &str)]) -> Result<Command, String> {
-        let args: Vec<String> = args.split_whitespace().map(String::from).collect();
-        let variable = |name: &str| {
-            let found = variables.iter().find(|(key, _)| *key == name);
-            found.map(|(_, value)| (*value).to_owned())
+impl Flags {
+    /// Splits `--name=value`, adds the value that a switch leaves out, and splits the list of a repeatable option.
+    fn normalize(args: &[String]) -> Flags {
+        let known = Config::get_args_info().flags;
+        let mut flags = Flags {
+            args: Vec::new(),
+            given: HashSet::new(),
         };
-        parse(&args, variable).map_err(|error| error.to_string())
-    }
-
-    fn config(args: &str, variables: &[(&str, &str)]) -> Config {
-        match parse_with(args, variables) {
-            Ok(Command::Run(config)) => *config,
-            other => panic!("{args}: {other:?}"),
-        }
-    }
-
-    fn shown(config: &Config) -> String {
-        format!("{config:?}")
-    }
-
-    #[test]
-    fn without_flags_and_variables_there_are_defaults() {
-        assert_eq!(shown(&config("", &[])), shown(&Config::default()));
-    }
-
-    #[test]
-    fn both_forms_of_a_flag_work() {
-        for args in [
-            "--port 1 --host ::1",
-            "--port=1 --host=::1",
-            "-p 1 -H ::1",
-            "-p 1 -H [::1]",
-        ] {
-            let config = config(args, &[]);
-            assert_eq!((config.port, config.host.as_str()), (1, "::1"), "{args}");
-        }
-        let all = config(
-            "--log-clients --log-locks --stats-interval=5 --default-abandon-timeout 0",
-            &[],
-        );
-        assert!(all.log_clients && all.log_locks);
-        assert_eq!(all.stats_interval, Some(Duration::from_secs(5)));
-        assert_eq!(all.default_abandon_timeout, Duration::ZERO);
-    }
-
-    #[test]
-    fn limits_and_access_are_read() {
-        let config = config(
-            "--max-connections 1 --max-namespaces 2 --max-namespace-bytes 3 --max-message-bytes 4096 \
-             --max-resources 5 --max-path-depth 6 --max-path-bytes 7 --max-abandon-timeout 80000 \
-             --handshake-timeout 9 --ping-interval 0.5 --ping-timeout 2 --allow-origin https://A.example \
-             --allow-origin=http://b:80 --log-format json",
-            &[("LOCKTOPUS_ALLOW_ORIGIN", "*")],
-        );
-        let limits = Limits {
-            connections: 1,
-            namespaces: 2,
-            namespace_bytes: 3,
-            message_bytes: 4096,
-            resources: 5,
-            path_depth: 6,
-            path_bytes: 7,
-            abandon_timeout: Duration::from_secs(80),
-            handshake: Duration::from_secs(9),
-        };
-        assert_eq!(config.limits, limits);
-        assert_eq!(config.ping_interval, Duration::from_millis(500));
-        assert_eq!(config.allow_origins, ["https://a.example", "http://b:80"]);
-        assert_eq!(config.log_format, LogFormat::Json);
-        let origins = parse_with("", &[("LOCKTOPUS_ALLOW_ORIGIN", "http://a, *")]);
-        let Ok(Command::Run(config)) = origins else {
-            panic!("{origins:?}");
-        };
-        assert_eq!(config.allow_origins, ["http://a", "*"]);
-        assert!(parse_with("--ping-interval 0 --ping-timeout 0", &[]).is_ok());
-    }
-
-    #[test]
-    fn a_flag_goes_over_its_variable_and_the_variable_over_the_default() {
-        let variables = [
-            ("LOCKTOPUS_HOST", "localhost"),
-            ("LOCKTOPUS_PORT", "2"),
-            ("LOCKTOPUS_LOG_CLIENTS", "Yes"),
-            ("LOCKTOPUS_LOG_LOCKS", "y"),
-            ("LOCKTOPUS_STATS_INTERVAL", "3"),
-            ("LOCKTOPUS_DEFAULT_ABANDON_TIMEOUT", "1500"),
-        ];
-        let from_variables = config("", &variables);
-        let expected = Config {
-            host: "localhost".to_owned(),
-            port: 2,
-            log_clients: true,
-            log_locks: true,
-            stats_interval: Some(Duration::from_secs(3)),
-            default_abandon_timeout: Duration::from_millis(1500),
-            ..Config::default()
-        };
-        assert_eq!(shown(&from_variables), shown(&expected));
-        let from_flags = config(
-            "--port 4 --log-clients=false --stats-interval 0",
-            &variables,
-        );
-        assert_eq!(from_flags.port, 4);
-        assert!(!from_flags.log_clients && from_flags.log_locks);
-        assert_eq!(from_flags.stats_interval, None);
-        assert_eq!(config("--log-locks false --port 0", &variables).port, 0);
-        assert_eq!(
-            config("", &[("LOCKTOPUS_PORT", "")]).port,
-            9009,
-            "empty is none"
-        );
-    }
-
-    #[test]
-    fn a_bad_value_names_its_source_and_what_is_allowed() {
-        for (args, variable, parts) in [
-            ("--port x", ("", ""), ["--port", "65535"]),
-            ("--port=65536", ("", ""), ["--port", "65535"]),
-            ("--port=-1", ("", ""), ["--port", "65535"]),
-            ("--port=+1", ("", ""), ["--port", "65535"]),
-            ("--host=", ("", ""), ["--host", "name"]),
-            (
-                "--stats-interval 1.5",
-                ("", ""),
-                ["--stats-interval", "whole number"],
-            ),
-            (
-                "--default-abandon-timeout=-1",
-                ("", ""),
-                ["--default-abandon-timeout", "0 or more"],
-            ),
-            ("--log-locks=maybe", ("", ""), ["--log-locks", "true"]),
-            ("", ("LOCKTOPUS_PORT", "many"), ["LOCKTOPUS_PORT", "65535"]),
-            (
-                "",
-                ("LOCKTOPUS_LOG_CLIENTS", "2"),
-                ["LOCKTOPUS_LOG_CLIENTS", "yes"],
-            ),
-            (
-                "--max-resources 4097",
-                ("", ""),
-                ["--max-resources", "4096"],
-            ),
-            ("--max-path-depth 0", ("", ""), ["--max-path-depth", "1024"]),
-            (
-                "--max-path-bytes x",
-                ("", ""),
-                ["--max-path-bytes", "16384"],
-            ),
-            (
-                "--max-message-bytes 1",
-                ("", ""),
-                ["--max-message-bytes", "1024"],
-            ),
-            (
-                "--max-namespace-bytes 0",
-                ("", ""),
-                ["--max-namespace-bytes", "4096"],
-            ),
-            (
-                "--max-connections 0",
-                ("", ""),
-                ["--max-connections", "1000000"],
-            ),
-            (
-                "",
-                ("LOCKTOPUS_MAX_NAMESPACES", "-1"),
-                ["LOCKTOPUS_MAX_NAMESPACES", "from 1"],
-            ),
-            ("--ping-interval=-1", ("", ""), ["--ping-interval", "0.5"]),
-            ("--ping-interval 1e3", ("", ""), ["--ping-interval", "0.5"]),
-            (
-                "--ping-interval 30",
-                ("", ""),
-                ["--ping-timeout", "--ping-interval"],
-            ),
-            (
-                "--max-abandon-timeout 59999",
-                ("", ""),
-                ["--default-abandon-timeout", "--max-abandon-timeout"],
-            ),
-            (
-                "--allow-origin example.com",
-                ("", ""),
-                ["--allow-origin", "https://"],
-            ),
-            (
-                "--handshake-timeout 0",
-                ("", ""),
-                ["--handshake-timeout", "0"],
-            ),
-            ("--log-format xml", ("", ""), ["--log-format", "json"]),
-            ("--tls-cert /c", ("", ""), ["--tls-key", "together"]),
-            (
-                "--auth-token-file /no/such/file",
-                ("", ""),
-                ["/no/such/file", "No such file"],
-            ),
-            ("--nonsense", ("", ""), ["--nonsense", "nrecognized"]),
-            ("run", ("", ""), ["run", "nrecognized"]),
-            ("--port", ("", ""), ["--port", "No value"]),
-        ] {
-            let error = parse_with(args, &[variable]).expect_err(args);
-            assert!(
-                parts.iter().all(|part| error.contains(part)),
-                "{args}: {error}"
-            );
-        }
-    }
-
-    #[test]
-    fn help_names_every_flag_and_variable() {
-        for flag in ["-h", "--help"] {
-            let Ok(Command::Print(help)) = parse_with(flag, &[]) else {
-                panic!("{flag} prints the help");
+        let mut args = args.iter().peekable();
+        while let Some(arg) = args.next() {
+            let (name, inline) = match arg.split_once('=') {
+                Some((name, value)) if name.starts_with("--") => (name, Some(value.to_owned())),
+                _ => (arg.as_str(), None),
             };
-            for name in [
-                "-H, --host",
-                "-p, --port",
-                "--log-clients",
-                "LOCKTOPUS_STATS_INTERVAL",
-            ] {
-                assert!(help.contains(name), "{help}");
+            let short =
+                |short: char| name.strip_prefix('-') == Some(short.encode_utf8(&mut [0; 4]));
+            let option = known
+                .iter()
+                .find(|flag| flag.long == name || flag.short.is_some_and(short));
+            let Some((option, arg_name)) = option.and_then(|option| match option.kind {
+                FlagInfoKind::Option { arg_name } => Some((option, arg_name)),
+                FlagInfoKind::Switch => None,
+            }) else {
+                flags.args.push(arg.clone());
+                continue;
+            };
+            let left_out =
+                arg_name == SWITCH && args.peek().is_none_or(|next| next.starts_with('-'));
+            let value = match inline {
+                None if left_out => Some("true".to_owned()),
+                None => args.next().cloned(),
+                inline => inline,
+            };
+            flags.given.insert(option.long);
+            flags.push(option.long, &option.optionality, value.as_deref());
+        }
+        flags
+    }
+
+    fn push(&mut self, name: &str, optionality: &Optionality, value: Option<&str>) {
+        let Some(value) = value else {
+            return self.args.push(name.to_owned());
+        };
+        let list = *optionality == Optionality::Repeating;
+        let values = value.split(|c| list && c == ',');
+        self.args
+            .extend(values.flat_map(|value| [name.to_owned(), value.to_owned()]));
+    }
+
+    /// Appends each variable whose flag is not given. An empty variable counts as unset.
+    fn append_variables(
+        &mut self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), ConfigError> {
+        for flag in Config::get_args_info().flags {
+            if matches!(flag.kind, FlagInfoKind::Switch) || self.given.contains(flag.long) {
+                continue;
+            }
+            let name = flag.long.trim_start_matches('-').replace('-', "_");
+            let name = format!("LOCKTOPUS_{}", name.to_uppercase());
+            let Some(value) = variable(&name).filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            let start = self.args.len();
+            self.push(flag.long, &flag.optionality, Some(&value));
+            // Read alone, so that an error is known to be of this variable.
+            if let Err(Exit::Help(problem) | Exit::Problem(problem)) = read(&self.args[start..]) {
+                return Err(ConfigError::Variable { name, problem });
             }
         }
-        assert!(matches!(
-            parse_with("--version", &[]),
-            Ok(Command::Print(_))
-        ));
+        Ok(())
     }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let host = text.trim_start_matches('[').trim_end_matches(']');
+    some(host, "an address or a name").map(str::to_owned)
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    some(text, "the path of a file").map(PathBuf::from)
+}
+
+fn some<'a>(text: &'a str, allowed: &str) -> Result<&'a str, String> {
+    Some(text)
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| format!("allowed is {allowed}"))
+}
+
+fn number<T: TryFrom<usize>, const MIN: usize, const MAX: usize>(text: &str) -> Result<T, String> {
+    whole_number(text)
+        .filter(|number| (MIN..=MAX).contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| format!("allowed is a number from {MIN} to {MAX}"))
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    whole_number(text)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "allowed is a whole number of milliseconds, 0 or more".to_owned())
+}
+
+fn whole_seconds(text: &str) -> Result<Duration, String> {
+    whole_number(text)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "allowed is a whole number of seconds, 0 or more".to_owned())
+}
+
+/// Up to a year: far below what a clock can add.
+fn seconds(text: &str) -> Result<Duration, String> {
+    const YEAR: f64 = 31_536_000.0;
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|seconds| plain && *seconds <= YEAR);
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("allowed is a number of seconds such as 15 or 0.5, up to {YEAR}"))
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let origin = text.trim();
+    let (scheme, host) = origin.split_once("://").unwrap_or_default();
+    let named = !scheme.is_empty() && !host.is_empty() && !host.contains('/');
+    if named || origin == "*" {
+        return Ok(origin.to_ascii_lowercase());
+    }
+    Err("allowed is an origin such as https://example.com, or *".to_owned())
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "y" => Ok(true),
+        "false" | "0" | "no" | "n" => Ok(false),
+        _ => Err("allowed is true, 1, yes, y, false, 0, no or n".to_owned()),
+    }
+}
+
+/// A number of digits only; Rust's own parser also takes a plus sign.
+pub(crate) fn whole_number<T: FromStr>(text: &str) -> Option<T> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
 }

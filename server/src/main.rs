@@ -1,19 +1,21 @@
-//! `locktopus-server`: parses, runs, and tells the exit status.
+//! `locktopus-server`: reads the command line, runs the server, and returns the exit status.
 
-use locktopus_server::{Command, Config, LogFormat, Secrets, parse, run};
+use locktopus_server::{Command, Config, ConfigError, LogFormat, Secrets, parse, run_with_secrets};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::env;
+use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::pin::pin;
 use std::process::ExitCode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_appender::non_blocking::NonBlockingBuilder;
 
-/// Exit status for a bad flag or variable.
+/// Exit status for a bad flag, a bad variable, and a file that cannot be used.
 const USAGE: u8 = 2;
 
-/// How many lines of the log wait for who reads it; further ones are dropped.
+/// How many lines of the log wait to be written; further ones are dropped.
 const LOG_LINES: usize = 10_000;
 
 fn main() -> ExitCode {
@@ -21,21 +23,30 @@ fn main() -> ExitCode {
         .skip(1)
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect();
-    let config = match parse(&args, |name| {
-        env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-    }) {
+    let variable = |name: &str| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let config = match parse(&args, variable) {
         Ok(Command::Run(config)) => config,
         Ok(Command::Print(text)) => {
-            // Nobody reads on: nothing to be done about that.
+            // A closed standard output cannot be reported anywhere better.
             let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Err(error) => {
-            eprintln!("locktopus-server: {error}");
-            return ExitCode::from(USAGE);
-        }
+        Ok(other) => unreachable!("{other:?}"),
+        Err(error) => return refuse(&error),
     };
-    // Logging waits for nobody: if the log is not read, lines are dropped; if it is gone, all are.
+    match Secrets::load(&config) {
+        Ok(secrets) => start(*config, secrets),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &ConfigError) -> ExitCode {
+    eprintln!("locktopus-server: {}", with_causes(error));
+    ExitCode::from(USAGE)
+}
+
+fn start(config: Config, secrets: Secrets) -> ExitCode {
+    // The server never waits for its log: lines are dropped if standard error is not read, or is closed.
     let (log, _flush_at_exit) = NonBlockingBuilder::default()
         .buffered_lines_limit(LOG_LINES)
         .finish(io::stderr());
@@ -45,8 +56,8 @@ fn main() -> ExitCode {
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
     match config.log_format {
-        LogFormat::Text => format.init(),
         LogFormat::Json => format.json().flatten_event(true).init(),
+        _ => format.init(),
     }
     allow_many_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -59,8 +70,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let done = runtime.block_on(serve(*config));
-    // Abandoned locks may still sleep: nobody waits for them any more.
+    let done = runtime.block_on(serve(config, secrets));
+    // Tasks of abandoned locks may still sleep; they have nothing left to do.
     runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -80,8 +91,8 @@ fn allow_many_files() {
     }
 }
 
-async fn serve(config: Config) -> io::Result<()> {
-    // Before anybody is told that we are there.
+async fn serve(config: Config, secrets: Secrets) -> io::Result<()> {
+    // Handlers come first: a script may send a signal as soon as it has read the address.
     let mut signals = Signals::new()?;
     let hangup = signal(SignalKind::hangup())?;
     let place = (config.host.as_str(), config.port);
@@ -90,17 +101,17 @@ async fn serve(config: Config) -> io::Result<()> {
         io::Error::new(error.kind(), problem)
     })?;
     let mut stdout = io::stdout();
-    // Scripts that start us read this line; that nobody does is not our problem.
+    // Scripts read this line. A closed standard output does not keep the server from serving.
     let _ =
         writeln!(stdout, "listening on {}", listener.local_addr()?).and_then(|()| stdout.flush());
 
-    tokio::spawn(reload(config.secrets.clone(), hangup));
+    tokio::spawn(reload(secrets.clone(), hangup));
     let (first, after_first) = tokio::sync::oneshot::channel();
     let shutdown = async {
-        // An error means that this function is gone, and the server with it.
+        // An error means that this function has returned, and with it the server.
         let _ = after_first.await;
     };
-    let mut server = std::pin::pin!(run(listener, config, shutdown));
+    let mut server = pin!(run_with_secrets(listener, config, secrets, shutdown));
     tokio::select! {
         done = &mut server => return done,
         name = signals.next() => info!("got {name}"),
@@ -109,7 +120,7 @@ async fn serve(config: Config) -> io::Result<()> {
     tokio::select! {
         done = &mut server => done,
         name = signals.next() => {
-            info!("got {name} again: locks are given up");
+            info!("got {name} again: exiting without waiting for the locks");
             Ok(())
         }
     }
@@ -120,9 +131,23 @@ async fn reload(secrets: Secrets, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
         match secrets.reload() {
             Ok(()) => info!("got SIGHUP: tokens and certificate are read again"),
-            Err(error) => error!("got SIGHUP: {error}; what was read before stays in use"),
+            Err(error) => {
+                let problem = with_causes(&error);
+                error!("got SIGHUP: {problem}; the former tokens and certificate stay in use");
+            }
         }
     }
+}
+
+/// The text of an error, followed by those of its causes.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 /// The signals that end the server.

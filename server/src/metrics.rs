@@ -1,6 +1,5 @@
-//! What is counted, for `/metrics` and for the log.
+//! Figures for `/metrics` and for the log.
 
-use crate::Server;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntGauge, Registry, TextEncoder,
     exponential_buckets,
@@ -8,7 +7,7 @@ use prometheus::{
 use std::time::Duration;
 use tracing::info;
 
-/// The figures of a server. Gauges are set when somebody asks.
+/// The figures of a server. Gauges are set when they are read.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -21,38 +20,20 @@ pub(crate) struct Metrics {
     pub(crate) grants: IntCounter,
     pub(crate) withdrawals: IntCounter,
     pub(crate) abandoned: IntCounter,
-    pub(crate) forced: IntCounter,
+    pub(crate) revoked: IntCounter,
     pub(crate) dead_peers: IntCounter,
     pub(crate) protocol_errors: IntCounter,
     wait: Histogram,
     hold: Histogram,
 }
 
-/// What there is now.
-struct Totals {
-    connections: usize,
-    namespaces: usize,
-    acquired: usize,
-    waiting: usize,
-}
-
-impl Totals {
-    fn of(server: &Server) -> Totals {
-        let namespaces = server.namespaces.list();
-        let mut totals = Totals {
-            connections: 0,
-            namespaces: namespaces.len(),
-            acquired: 0,
-            waiting: 0,
-        };
-        for namespace in namespaces {
-            let stats = namespace.locks.stats();
-            totals.connections += namespace.connections();
-            totals.acquired += stats.acquired;
-            totals.waiting += stats.waiting;
-        }
-        totals
-    }
+/// How much of everything there is now.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) connections: usize,
+    pub(crate) namespaces: usize,
+    pub(crate) acquired: usize,
+    pub(crate) waiting: usize,
 }
 
 impl Metrics {
@@ -99,7 +80,7 @@ impl Metrics {
                 "abandoned",
                 "Connections that ended and left a lock behind.",
             ),
-            forced: counter("forced", "Locks that were released by force."),
+            revoked: counter("forced", "Locks that were released by force."),
             dead_peers: counter("dead_peers", "Connections that did not answer a ping."),
             protocol_errors: counter(
                 "protocol_errors",
@@ -120,9 +101,8 @@ impl Metrics {
         self.hold.observe(held.as_secs_f64());
     }
 
-    /// The Prometheus text format, and its content type.
-    pub(crate) fn text(&self, server: &Server) -> (&'static str, String) {
-        let totals = Totals::of(server);
+    /// The content type of the Prometheus text format, and the text.
+    pub(crate) fn text(&self, totals: &Totals) -> (&'static str, String) {
         for (gauge, value) in [
             (&self.connections, totals.connections),
             (&self.namespaces, totals.namespaces),
@@ -133,15 +113,13 @@ impl Metrics {
         }
         let mut text = Vec::new();
         let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut text);
-        // Nothing is written but to memory, and nothing but text.
-        encoded.expect("encodes");
-        let text = String::from_utf8(text).expect("text");
+        encoded.expect("memory takes every write");
+        let text = String::from_utf8(text).expect("the format is text");
         (prometheus::TEXT_FORMAT, text)
     }
 
-    /// The same figures, for the log.
-    pub(crate) fn log(&self, server: &Server) {
-        let totals = Totals::of(server);
+    /// Logs the same figures.
+    pub(crate) fn log(&self, totals: &Totals) {
         info!(
             connections = totals.connections,
             namespaces = totals.namespaces,
@@ -152,7 +130,7 @@ impl Metrics {
             grants = self.grants.get(),
             withdrawals = self.withdrawals.get(),
             abandoned = self.abandoned.get(),
-            forced = self.forced.get(),
+            forced = self.revoked.get(),
             dead_peers = self.dead_peers.get(),
             protocol_errors = self.protocol_errors.get(),
             mean_wait_ms = mean_ms(&self.wait),

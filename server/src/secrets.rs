@@ -1,9 +1,11 @@
-//! What is read from files, at the start and again when asked to: auth tokens, certificate and key.
+//! Auth tokens, certificate and key: read from files at the start, and again at a reload.
 
+use crate::config::Config;
 use crate::error::ConfigError;
 use arc_swap::ArcSwap;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 
-/// The secrets of a server; clones share them.
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// The secrets of a server; clones share them. By default there are no tokens and no certificate.
 #[derive(Clone, Default)]
 pub struct Secrets(Arc<Inner>);
 
@@ -31,37 +35,33 @@ struct Loaded {
 }
 
 impl Secrets {
-    /// Reads the files that are named. A certificate and a key go together.
+    /// Reads the files that the configuration names.
     ///
     /// # Errors
-    /// [`ConfigError`] that names the file and what is wrong with it.
-    pub fn load(
-        token_file: Option<PathBuf>,
-        cert: Option<PathBuf>,
-        key: Option<PathBuf>,
-    ) -> Result<Secrets, ConfigError> {
-        let cert_and_key = match (cert, key) {
-            (Some(cert), Some(key)) => Some((cert, key)),
+    /// [`ConfigError`] for a file that cannot be used, and for a certificate without a key or a key without a
+    /// certificate.
+    pub fn load(config: &Config) -> Result<Secrets, ConfigError> {
+        let cert_and_key = match (&config.tls_cert, &config.tls_key) {
+            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
             (None, None) => None,
             _ => {
-                let what = "--tls-cert and --tls-key are only allowed together";
-                return Err(ConfigError::new(what.to_owned()));
+                let problem = "--tls-cert and --tls-key are only allowed together";
+                return Err(ConfigError::Combination(problem.to_owned()));
             }
         };
-        let inner = Inner {
-            token_file,
+        let secrets = Secrets(Arc::new(Inner {
+            token_file: config.auth_token_file.clone(),
             cert_and_key,
             loaded: ArcSwap::default(),
-        };
-        let secrets = Secrets(Arc::new(inner));
+        }));
         secrets.reload()?;
         Ok(secrets)
     }
 
-    /// Reads the same files again, for new connections; those that exist go on.
+    /// Reads the same files again. The new content counts for new connections; open ones go on.
     ///
     /// # Errors
-    /// As [`load`](Secrets::load); what was read before stays in use then.
+    /// [`ConfigError::File`] for a file that cannot be used. The former content stays in use then.
     pub fn reload(&self) -> Result<(), ConfigError> {
         let Inner {
             token_file,
@@ -81,12 +81,12 @@ impl Secrets {
         self.0.loaded.load().acceptor.clone()
     }
 
-    /// Whether tokens are asked for.
-    pub(crate) fn are_asked_for(&self) -> bool {
+    /// Whether requests need a token.
+    pub(crate) fn are_required(&self) -> bool {
         self.0.loaded.load().tokens.is_some()
     }
 
-    /// What this token is good for: `None` if nothing.
+    /// The namespaces that this token opens; `None` for an unknown token.
     pub(crate) fn pass(&self, token: &str) -> Option<Pass> {
         self.0.loaded.load().tokens.as_ref()?.pass(token)
     }
@@ -101,10 +101,10 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// Into which namespaces somebody may look and go.
+/// The namespaces that a request may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pass {
-    /// Those that begin with one of these; an empty prefix is all.
+    /// A namespace must begin with one of these; the empty prefix allows all.
     prefixes: Vec<String>,
 }
 
@@ -126,20 +126,20 @@ impl Pass {
     }
 }
 
-/// Auth tokens, each with the prefix of the namespaces that it is good for.
+/// Auth tokens, each with the prefix of its namespaces.
 struct Tokens(Vec<(String, String)>);
 
 impl Tokens {
     fn read(file: &Path) -> Result<Tokens, ConfigError> {
-        let text =
-            fs::read_to_string(file).map_err(|error| bad_file("auth token", file, &error))?;
-        Tokens::parse(&text).map_err(|what| bad_file("auth token", file, &what))
+        let bad_file = |source: BoxError| ConfigError::file("auth token", file, source);
+        let text = fs::read_to_string(file).map_err(|error| bad_file(error.into()))?;
+        Tokens::parse(&text).map_err(|problem| bad_file(problem.into()))
     }
 
-    /// Empty lines and those that begin with `#` are skipped. No error shows a token.
+    /// Skips empty lines and lines that begin with `#`. No error shows a token.
     fn parse(text: &str) -> Result<Tokens, String> {
         let mut tokens = Vec::new();
-        // Some editors begin a file with a mark that is no part of its text.
+        // Some editors begin a file with a byte order mark, which is not a part of the text.
         let text = text.trim_start_matches('\u{feff}');
         for (index, line) in text.lines().enumerate() {
             let mut words = line.split_whitespace();
@@ -161,8 +161,8 @@ impl Tokens {
         Ok(Tokens(tokens))
     }
 
-    /// Compares with every token, each in a time that does not depend on where they differ. How
-    /// long the tokens are may show, which does not help to guess them.
+    /// Compares with every token, each in a time that does not depend on where the two differ. The time may reveal
+    /// the lengths of the tokens, which do not help to guess them.
     fn pass(&self, given: &str) -> Option<Pass> {
         let given = given.as_bytes();
         let matches: Vec<(Choice, &String)> = self
@@ -180,14 +180,15 @@ impl Tokens {
 }
 
 fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor, ConfigError> {
+    let bad_cert = |source: BoxError| ConfigError::file("certificate", cert, source);
+    let bad_key = |source: BoxError| ConfigError::file("key", key, source);
     let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
         .and_then(Iterator::collect)
-        .map_err(|error| bad_file("certificate", cert, &error))?;
+        .map_err(|error| bad_cert(error.into()))?;
     if chain.is_empty() {
-        return Err(bad_file("certificate", cert, &"it has no certificate"));
+        return Err(bad_cert("it has no certificate".into()));
     }
-    let private =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| bad_file("key", key, &error))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| bad_key(error.into()))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| {
@@ -195,16 +196,9 @@ fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor, ConfigError> {
                 .with_no_client_auth()
                 .with_single_cert(chain, private)
         })
-        .map_err(|error| bad_file("certificate", cert, &error))?;
+        .map_err(|error| bad_cert(error.into()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn bad_file(kind: &str, file: &Path, what: &dyn fmt::Display) -> ConfigError {
-    ConfigError::new(format!(
-        "cannot use the {kind} file {}: {what}",
-        file.display()
-    ))
 }
 
 #[cfg(test)]

@@ -99,6 +99,9 @@ pub struct Namespaces {
     pub connections: u64,
     /// The namespaces that exist and that the auth token may see.
     pub namespaces: Vec<Statistics>,
+    /// Whether the limit of the listing left namespaces out.
+    #[serde(default)]
+    pub truncated: bool,
     /// How long the server has been running, in milliseconds.
     #[serde(default)]
     pub uptime_ms: u64,
@@ -213,7 +216,7 @@ mod tests {
         ));
         reads_back::<Namespaces>(concat!(
             r#"{"connections":2,"namespaces":[{"acquired":1,"connections":2,"last_token":"17","#,
-            r#""namespace":"shop","resources":3,"waiting":1}],"uptime_ms":5,"version":"0.2.0"}"#,
+            r#""namespace":"shop","resources":3,"waiting":1}],"truncated":false,"uptime_ms":5,"version":"0.2.0"}"#,
         ));
         reads_back::<Released>(r#"{"state":"waiting","token":"17"}"#);
         reads_back::<Refusal>(r#"{"error":"no such lock","code":"lock_not_found"}"#);

@@ -43,14 +43,14 @@ async function connect(namespace, abandonTimeoutMs = 0) {
 const write = (...path) => ({ type: LOCK_TYPE.WRITE, path });
 const read = (...path) => ({ type: LOCK_TYPE.READ, path });
 
-test('connect by URL', async () => {
+test('a client connects by URL', async () => {
   const client = new LocktopusClient(WebSocket, `ws://${host}:${port}/v1?namespace=url`);
   await client.connect();
   assert.equal(client.getState(), 'ready');
   client.close();
 });
 
-test('lock, release and lock again', async () => {
+test('a client can lock again after a release', async () => {
   const client = await connect('again');
   for (let round = 0; round < 3; round++) {
     assert.equal(await client.lock(write('a', 'b'), read('c')), true);
@@ -61,7 +61,7 @@ test('lock, release and lock again', async () => {
   }
 });
 
-test('enqueued, then acquired when the first releases', async () => {
+test('an enqueued client acquires the lock when the first one releases it', async () => {
   const first = await connect('queue');
   const second = await connect('queue');
   assert.equal(await first.lock(write('a')), true);
@@ -74,7 +74,7 @@ test('enqueued, then acquired when the first releases', async () => {
   await second.release();
 });
 
-test('release while enqueued', async () => {
+test('a release while enqueued withdraws the request', async () => {
   const holder = await connect('withdraw');
   const writer = await connect('withdraw');
   const reader = await connect('withdraw');
@@ -83,12 +83,12 @@ test('release while enqueued', async () => {
   assert.equal(await reader.lock(read('a')), false);
   const given = writer.acquire();
   await writer.release();
-  assert.equal(await given, false, 'acquire() learns that the lock was given up');
-  assert.equal(await reader.acquire(), true, 'nothing is left to wait for');
-  assert.equal(await writer.lock(write('b')), true, 'and the connection goes on');
+  assert.equal(await given, false, 'acquire() reports the withdrawal');
+  assert.equal(await reader.acquire(), true, 'the reader is granted');
+  assert.equal(await writer.lock(write('b')), true, 'the connection goes on');
 });
 
-test('release at the moment of the grant', async () => {
+test('a release at the moment of the grant releases the lock', async () => {
   const [first, second] = [await connect('moment'), await connect('moment')];
   for (let round = 0; round < 100; round++) {
     assert.equal(await first.lock(write('a')), true);
@@ -97,7 +97,7 @@ test('release at the moment of the grant', async () => {
   }
 });
 
-test('the abandon timeout passes before the next is acquired', async () => {
+test('the next lock is acquired after the abandon timeout', async () => {
   const holder = await connect('abandon', 150);
   const waiter = await connect('abandon');
   assert.equal(await holder.lock(write('a')), true);
@@ -108,7 +108,7 @@ test('the abandon timeout passes before the next is acquired', async () => {
   assert.ok(performance.now() - start >= 145);
 });
 
-test('an enqueued client that closes is out of the way at once', async () => {
+test('an enqueued client that closes delays no other client', async () => {
   const holder = await connect('leave');
   const writer = await connect('leave', 3_600_000);
   const reader = await connect('leave');
@@ -119,7 +119,7 @@ test('an enqueued client that closes is out of the way at once', async () => {
   assert.equal(await reader.acquire(), true);
 });
 
-test('a bad request rejects instead of hanging, and the close tells the same', async () => {
+test('a bad request rejects and closes with the same error', async () => {
   const client = await connect('bad');
   const closed = new Promise((resolve) => client.onConnectionClose(resolve));
   const messages = [];

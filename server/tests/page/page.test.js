@@ -1,5 +1,5 @@
-// The live page in Debian's Chromium, against a server of its own. Every lock here is taken through
-// the page's playground; every wait is for a condition, and bounded.
+// The live page in Chromium, against a server of its own. The tests lock through the playground of the page. They
+// wait for conditions, and for a limited time.
 //
 //   cargo build -p locktopus-server && cd server/tests/page && npm install --no-package-lock
 //   SERVER=../../../target/debug/locktopus-server node --test
@@ -41,8 +41,8 @@ after(async () => {
 });
 
 /**
- * A page of its own. After the test it must have been quiet: no error in its console but those that
- * `expected` matches, and no request to another host.
+ * A new page. The test fails if an error that `expected` does not match appears in its console, or if it sends a
+ * request to another host.
  */
 async function open(t, { path = '/', expected, prepare, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1200, height: 900 }, ...options });
@@ -67,7 +67,7 @@ async function open(t, { path = '/', expected, prepare, ...options } = {}) {
   return page;
 }
 
-/** Opens a connection in the playground, ready to lock `path`; 0 ms, so that it leaves nothing behind. */
+/** Opens a connection in the playground, ready to lock `path`. With an abandon timeout of 0 it leaves no lock behind. */
 async function connection(page, namespace, client, path, mode = 'write') {
   await page.getByLabel('Namespace', { exact: true }).fill(namespace);
   await page.getByLabel('Client name').fill(client);
@@ -102,7 +102,7 @@ async function polled(page) {
   await page.waitForResponse((answer) => answer.url().includes('/namespaces'));
 }
 
-test('the second turns from enqueued to acquired when the first releases', async (t) => {
+test('an enqueued connection acquires the lock when the first one releases it', async (t) => {
   const page = await open(t);
   const [first, second] = await contention(page, 'turns');
   await press(first, 'Release');
@@ -114,7 +114,7 @@ test('the second turns from enqueued to acquired when the first releases', async
   await state(second, 'closed');
 });
 
-test('the tree shows the holder, the waiter and what it waits for', async (t) => {
+test('the tree shows holders and waiting requests with their blockers', async (t) => {
   const page = await open(t);
   const [first, second] = await contention(page, 'tree', 'a/b\\/c');
   const node = page.locator('[data-testid=node][data-path="a/b\\\\/c"]');
@@ -127,16 +127,16 @@ test('the tree shows the holder, the waiter and what it waits for', async (t) =>
   await waiter.getByText('waits for', { exact: true }).waitFor();
   assert.equal(await waiter.getAttribute('data-token'), await token(second));
   await waiter.getByRole('button', { name: await token(first), exact: true }).click();
-  assert.equal(await page.evaluate(() => document.activeElement.dataset.token), await token(first), 'it leads to the holder');
+  assert.equal(await page.evaluate(() => document.activeElement.dataset.token), await token(first), 'the link goes to the holder');
   await page.getByTestId('namespace').filter({ hasText: 'tree' }).getByText(/2\sconnected · 1\sheld · 1\swaiting/).waitFor();
   await page.getByRole('searchbox').fill('elsewhere');
   await page.getByText('Nothing is locked at, above or below this path.').waitFor();
   assert.equal(await page.getByTestId('request').count(), 0);
 });
 
-test('a path shows what is above, at and below it, and of a lock with many paths only those', async (t) => {
+test('a path filter shows only the paths above, at and below it', async (t) => {
   const page = await open(t);
-  // Read, so that it does not cover the write below it: what is covered is not a resource of its own.
+  // A read does not cover the write below it; a covered path would not be listed.
   const card = await connection(page, 'filter', 'first', 'x', 'read');
   for (const path of ['x/y/z', 'x/w', 'v']) {
     await press(card, 'Add a path');
@@ -153,12 +153,12 @@ test('a path shows what is above, at and below it, and of a lock with many paths
   assert.ok(page.url().endsWith('/locks?namespace=filter&path=x%2Fy'));
 });
 
-test('paths are written and read in the notation of the engine', async (t) => {
-  const page = await open(t);
+test('paths are read and written in the notation of the server', async (t) => {
+  const page = await open(t, { expected: /400/ });
   const card = await connection(page, 'notation', 'first', 'a\\b');
   await press(card, 'Lock');
   await card.getByTestId('problem').getByText(/unknown escape/).waitFor();
-  const written = 'a\\/b\\\\/\\u{1}//c';
+  const written = 'a\\/b\\\\/\\u{1}/\\e/c';
   await card.getByLabel('Path', { exact: true }).fill(written);
   await press(card, 'Lock');
   await state(card, 'acquired');
@@ -167,18 +167,36 @@ test('paths are written and read in the notation of the engine', async (t) => {
   await page.getByTestId('node').getByText(written, { exact: true }).waitFor();
   await page.getByRole('searchbox').fill('a\\b');
   await page.locator('#locks-problem').getByText(/unknown escape/).waitFor();
+  for (const path of ['a//b', '/a', 'a/', '/']) {
+    await page.getByRole('searchbox').fill(path);
+    await page.locator('#locks-problem').getByText(/empty segment/).waitFor();
+    const { status, body } = await page.evaluate(async (path) => {
+      const answer = await fetch(`locks?${new URLSearchParams({ namespace: 'notation', path })}`, { headers: { Accept: 'application/json' } });
+      return { status: answer.status, body: await answer.json() };
+    }, path);
+    assert.deepEqual([status, body.code], [400, 'bad_request'], 'the server refuses it as well');
+    assert.match(body.error, /empty segment/);
+  }
+  for (const path of ['\\u{110000}', '\\u{d800}', '\\u{}', 'a\\']) {
+    await page.getByRole('searchbox').fill(path);
+    await page.locator('#locks-problem').getByText(/unknown escape/).waitFor();
+  }
   await page.getByRole('searchbox').fill('');
   await press(card, 'Release');
   await card.getByLabel('Path', { exact: true }).fill('\\e');
   await press(card, 'Lock');
   await page.getByTestId('node').getByText('\\e', { exact: true }).waitFor();
   await press(card, 'Release');
+  await card.getByLabel('Path', { exact: true }).fill('x/\\e/\\e');
+  await press(card, 'Lock');
+  await page.getByTestId('node').getByText('x/\\e/\\e', { exact: true }).waitFor();
+  await press(card, 'Release');
   await card.getByLabel('Path', { exact: true }).fill('');
   await press(card, 'Lock');
   await page.getByTestId('node').getByText('the root: everything', { exact: true }).waitFor();
 });
 
-test('an address with a namespace and a path opens with them', async (t) => {
+test('namespace and path of the address are chosen at the start', async (t) => {
   const page = await open(t, { path: `/locks?${new URLSearchParams({ namespace: 'the & address', path: 'a/b' })}` });
   assert.equal(await page.getByRole('searchbox').inputValue(), 'a/b');
   await page.getByRole('heading', { name: 'Locks in the & address' }).waitFor();
@@ -187,7 +205,7 @@ test('an address with a namespace and a path opens with them', async (t) => {
   assert.equal(page.url(), `${origin}/locks?namespace=the+%26+address`);
 });
 
-test('a release by force tells the holder and lets the waiter in', async (t) => {
+test('a release by force reports to the holder and grants the next request', async (t) => {
   const page = await open(t);
   const [first, second] = await contention(page, 'force');
   const held = await token(first);
@@ -206,11 +224,11 @@ test('a release by force tells the holder and lets the waiter in', async (t) => 
   await state(first, 'ready');
 });
 
-test('a refused release shows what the server says', async (t) => {
+test('a refused release shows the answer of the server', async (t) => {
   const page = await open(t, { expected: /404/ });
   const [first] = await contention(page, 'refused');
   await row(page, 'first').getByRole('button', { name: /by force/ }).click();
-  // Released behind the dialog's back: a click through the modal dialog is not possible for a hand.
+  // Released while the dialog is open. A person could not click through the modal dialog.
   await first.getByRole('button', { name: 'Release', exact: true }).evaluate((button) => button.click());
   await row(page, 'first').waitFor({ state: 'detached' });
   await page.getByRole('button', { name: 'Release by force', exact: true }).click();
@@ -235,7 +253,7 @@ test('HTML in paths, names and namespaces is text', async (t) => {
   assert.equal(await page.title(), 'Locktopus');
 });
 
-test('an update keeps the focus, and what is closed stays closed', async (t) => {
+test('an update keeps the focus and the closed nodes', async (t) => {
   const page = await open(t);
   const [first] = await contention(page, 'still', 'a');
   const other = await connection(page, 'still', 'third', 'z');
@@ -253,10 +271,10 @@ test('an update keeps the focus, and what is closed stays closed', async (t) => 
   await row(page, 'first').getByRole('button', { name: /by force/ }).focus();
   await first.getByRole('button', { name: 'Release', exact: true }).evaluate((button) => button.click());
   await row(page, 'first').waitFor({ state: 'detached' });
-  assert.equal(await page.evaluate(() => document.activeElement.id), 'locks-title', 'not lost with the row');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'locks-title', 'the focus goes to the title');
 });
 
-test('what is left out is said, and what is not known is not needed', async (t) => {
+test('a cut listing says so, and connections may be unknown', async (t) => {
   const lock = (token, path) => ({ token, state: 'waiting', since_ms: 3_723_000, waits_for: null, connection: null, resources: [{ type: 'read', path }] });
   const many = Array.from({ length: 2100 }, (_, i) => ({ type: 'write', path: ['many', `${i}`] }));
   const deep = Array.from({ length: 1000 }, (_, i) => lock(`${i + 10}`, Array(i + 1).fill('deep')));
@@ -275,7 +293,7 @@ test('what is left out is said, and what is not known is not needed', async (t) 
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth));
 });
 
-test('360 pixels are wide enough', async (t) => {
+test('the page fits into a width of 360 pixels', async (t) => {
   const page = await open(t, { viewport: { width: 360, height: 740 } });
   const fits = async (what) => assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), what);
   await fits('at first');
@@ -298,7 +316,7 @@ test('360 pixels are wide enough', async (t) => {
   await fits('with the dialog');
 });
 
-test('the keyboard is enough', async (t) => {
+test('the page works with the keyboard alone', async (t) => {
   const page = await open(t);
   const focused = () => page.evaluate(() => {
     const { activeElement: element } = document;
@@ -306,7 +324,7 @@ test('the keyboard is enough', async (t) => {
     const visible = element.matches(':focus-visible') && getComputedStyle(element).outlineStyle !== 'none';
     return { label: label.trim(), visible };
   });
-  /** Goes on with Tab, or back, until what is named has the focus, and visibly so. */
+  /** Presses Tab, or another key, until the named element has the focus. The focus must be visible. */
   const tabTo = async (name, key = 'Tab') => {
     for (let presses = 0; presses < 80; presses++) {
       await page.keyboard.press(key);
@@ -343,7 +361,7 @@ test('the keyboard is enough', async (t) => {
   await tabTo(`Release lock ${next} by force`, 'Shift+Tab');
   await page.keyboard.press('Enter');
   await page.getByRole('dialog').waitFor();
-  assert.equal((await focused()).label, 'Keep it', 'the safe answer comes first');
+  assert.equal((await focused()).label, 'Keep it', 'the safe button has the focus');
   await tabTo('Release by force');
   await page.keyboard.press('Enter');
   await state(cards.nth(1), 'closed');
@@ -353,7 +371,7 @@ test('the keyboard is enough', async (t) => {
   await state(cards.nth(0), 'closed');
 });
 
-test('dark mode is dark', async (t) => {
+test('the colors follow the color scheme', async (t) => {
   const lightness = async (colorScheme) => {
     const page = await open(t, { colorScheme });
     const [back, ink] = await page.evaluate(() => {
@@ -367,7 +385,7 @@ test('dark mode is dark', async (t) => {
   assert.ok(light.back > 200 && light.ink < 50, JSON.stringify(light));
 });
 
-test('an unreachable server is told, and so is that it is back', async (t) => {
+test('the page shows when the server becomes unreachable and reachable again', async (t) => {
   const page = await open(t, { expected: /Failed to load resource/ });
   const live = page.locator('#live');
   await live.getByText('live', { exact: true }).waitFor();
@@ -377,7 +395,7 @@ test('an unreachable server is told, and so is that it is back', async (t) => {
   await live.getByText('live', { exact: true }).waitFor();
 });
 
-test('nobody polls for a page that is hidden', async (t) => {
+test('a hidden page does not poll', async (t) => {
   const page = await open(t, { prepare: (page) => page.clock.install() });
   let polls = 0;
   page.on('request', (request) => { polls += request.url().includes('/namespaces'); });
@@ -395,7 +413,7 @@ test('nobody polls for a page that is hidden', async (t) => {
   await poll;
 });
 
-test('the auth token is asked for, kept for the tab, and never in the address', async (t) => {
+test('the page asks for the auth token, keeps it for the tab, and never puts it in the address', async (t) => {
   const secret = 's3cr3t & more';
   const guard = (page) => page.route('**/namespaces', (route) =>
     route.request().headers().authorization === `Bearer ${secret}` ? route.continue() : route.fulfill({ status: 401, body: 'a token is needed\n' }));
@@ -415,6 +433,6 @@ test('the auth token is asked for, kept for the tab, and never in the address', 
   await page.getByRole('heading', { name: 'Locks in auth' }).waitFor();
   await page.reload();
   await page.locator('#live').getByText('live', { exact: true }).waitFor();
-  assert.ok(await field.isHidden(), 'a reload does not ask again');
+  assert.ok(await field.isHidden(), 'a reload does not ask for it again');
   assert.ok(!page.url().includes('s3cr3t'));
 });

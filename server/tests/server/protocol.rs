@@ -1,14 +1,13 @@
-//! The v1 protocol over real sockets, line by line: what is allowed.
+//! The v1 protocol over real sockets: what is allowed.
 
-mod common;
-
-use common::{Client, HOUR, Server};
+use crate::common::{Client, HOUR, Server};
+use locktopus_server::Config;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
-async fn a_lock_lives_from_lock_to_ready() {
+async fn a_lock_is_acquired_enqueued_and_released() {
     let server = Server::start().await;
     let mut first = server.connect("namespace=n").await;
     let mut second = server.connect("namespace=n").await;
@@ -22,7 +21,7 @@ async fn a_lock_lives_from_lock_to_ready() {
 }
 
 #[tokio::test]
-async fn binary_frames_are_as_good_as_text() {
+async fn binary_frames_are_read_as_text_frames_are() {
     let server = Server::start().await;
     let mut client = server.connect("namespace=n").await;
     let message = json!({"action": "lock", "resources": [{"type": "write", "path": ["a"]}]});
@@ -100,12 +99,12 @@ async fn requests_may_be_pipelined() {
 }
 
 #[tokio::test]
-async fn no_other_frames_are_sent() {
+async fn the_server_sends_nothing_but_answers_and_pongs() {
     let server = Server::start().await;
     let mut client = server.connect("namespace=n").await;
     client.lock("w:a").await;
-    client.send(Message::Ping("are you there?".into())).await;
-    assert_eq!(client.next().await, Message::Pong("are you there?".into()));
+    client.send(Message::Ping("ping".into())).await;
+    assert_eq!(client.next().await, Message::Pong("ping".into()));
     client.release().await;
     client.lock("w:a").await;
 }
@@ -137,7 +136,7 @@ async fn a_release_followed_by_a_reset_is_not_lost() {
         let mut client = server.connect(&format!("namespace=n&{HOUR}")).await;
         client.lock("w:a").await;
         other.enqueue("w:a").await;
-        // Several answers are under way that nobody will read, those to pings among them.
+        // The client never reads the answers that are under way, pongs among them.
         for _ in 0..20 {
             client.send(Message::Ping("?".into())).await;
             client.send_release().await;
@@ -180,7 +179,7 @@ async fn a_message_of_the_allowed_size_works() {
 }
 
 #[tokio::test]
-async fn namespaces_are_apart() {
+async fn namespaces_have_separate_locks() {
     let server = Server::start().await;
     let mut first = server.connect("namespace=n").await;
     let mut second = server.connect("namespace=m").await;
@@ -206,7 +205,7 @@ async fn unknown_parameters_are_ignored() {
 }
 
 #[tokio::test]
-async fn a_namespace_exists_from_the_answer_to_the_upgrade_until_nobody_needs_it() {
+async fn a_namespace_exists_from_the_answer_to_the_upgrade_to_the_end_of_its_last_connection() {
     let server = Server::start().await;
     assert_eq!(server.stats("n").await, None);
     for _ in 0..50 {
@@ -238,7 +237,7 @@ async fn a_namespace_stays_while_an_abandoned_lock_is_held() {
 }
 
 #[tokio::test]
-async fn tokens_do_not_run_backwards_when_a_namespace_is_dropped() {
+async fn tokens_rise_even_if_their_namespace_is_dropped() {
     let server = Server::start().await;
     let mut last = 0;
     for _ in 0..5 {
@@ -253,7 +252,7 @@ async fn tokens_do_not_run_backwards_when_a_namespace_is_dropped() {
 }
 
 #[tokio::test]
-async fn what_was_enqueued_is_withdrawn_when_its_connection_ends() {
+async fn a_waiting_request_is_withdrawn_when_its_connection_ends() {
     let server = Server::start().await;
     let mut reader = server.connect("namespace=n").await;
     reader.lock("r:a").await;
@@ -273,7 +272,7 @@ async fn what_was_enqueued_is_withdrawn_when_its_connection_ends() {
 }
 
 #[tokio::test]
-async fn what_was_acquired_stays_for_the_abandon_timeout() {
+async fn an_acquired_lock_outlives_its_connection_for_the_abandon_timeout() {
     let server = Server::start().await;
     for (ms, graceful) in [(0, true), (0, false), (100, true), (100, false)] {
         let mut holder = server
@@ -295,9 +294,9 @@ async fn what_was_acquired_stays_for_the_abandon_timeout() {
 }
 
 #[tokio::test]
-async fn the_longest_abandon_timeout_is_no_trouble() {
-    let mut config = locktopus_server::Config::default();
-    config.limits.abandon_timeout = Duration::MAX;
+async fn the_longest_abandon_timeout_does_not_overflow() {
+    let mut config = Config::default();
+    config.max_abandon_timeout = Duration::MAX;
     let server = Server::start_with(config).await;
     let mut client = server
         .connect(&format!("namespace=n&abandon-timeout-ms={}", u64::MAX))
@@ -314,8 +313,8 @@ async fn the_longest_abandon_timeout_is_no_trouble() {
 }
 
 #[tokio::test]
-async fn the_servers_default_abandon_timeout_counts_where_none_is_given() {
-    let mut config = locktopus_server::Config::default();
+async fn the_default_abandon_timeout_applies_where_the_client_gives_no_other() {
+    let mut config = Config::default();
     config.default_abandon_timeout = Duration::ZERO;
     let server = Server::start_with(config).await;
     let mut holder = server.connect("namespace=n").await;

@@ -1,9 +1,8 @@
-//! Who may enter: origins, auth tokens, TLS; and what each limit says to who goes beyond it.
+//! Access control: origins, auth tokens, TLS; and the limits of a server.
 
-mod common;
-
-use common::{Client, PATIENCE, Server};
+use crate::common::{Client, PATIENCE, Server};
 use locktopus_server::{Config, Secrets};
+use std::error::Error as _;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,8 +21,8 @@ fn config(change: impl FnOnce(&mut Config)) -> Config {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_are_refused_unless_they_are_named() {
-    let named = config(|config| config.allow_origins = vec!["https://good.example".into()]);
+async fn pages_of_other_origins_are_refused_unless_named() {
+    let named = config(|config| config.allow_origin = vec!["https://good.example".into()]);
     let server = Server::start_with(named).await;
     let own = format!("Origin: http://{}", server.address);
     for origin in ["", &own, "Origin: https://good.example"] {
@@ -45,17 +44,17 @@ async fn pages_of_other_origins_are_refused_unless_they_are_named() {
     server.until_empty().await;
 }
 
-fn token_file(folder: &Path) -> Secrets {
+/// A token for all namespaces, and one for those that begin with `app-`.
+fn with_token_file(folder: &Path) -> Config {
     let file = folder.join("tokens");
     fs::write(&file, "# all\nmaster-key\n\nsome-key app-\n").expect("written");
-    Secrets::load(Some(file), None, None).expect("good")
+    config(|config| config.auth_token_file = Some(file))
 }
 
 #[tokio::test]
-async fn with_a_token_file_nobody_enters_without_a_token() {
+async fn with_a_token_file_every_request_needs_a_token() {
     let folder = tempfile::tempdir().expect("a folder");
-    let secrets = token_file(folder.path());
-    let server = Server::start_with(config(|config| config.secrets = secrets)).await;
+    let server = Server::start_with(with_token_file(folder.path())).await;
     for path in [
         "/",
         "/namespaces",
@@ -103,15 +102,14 @@ async fn with_a_token_file_nobody_enters_without_a_token() {
     let (status, page) = server.request("GET", "/", "Accept: text/html").await;
     assert!(
         status == 200 && page.contains("<html"),
-        "the page itself tells nothing"
+        "the page itself has no data"
     );
 }
 
 #[tokio::test]
-async fn a_token_for_some_namespaces_opens_no_others() {
+async fn a_token_with_a_prefix_opens_only_namespaces_with_that_prefix() {
     let folder = tempfile::tempdir().expect("a folder");
-    let secrets = token_file(folder.path());
-    let server = Server::start_with(config(|config| config.secrets = secrets)).await;
+    let server = Server::start_with(with_token_file(folder.path())).await;
     let some = "Authorization: Bearer some-key";
     let _mine = server.connect("namespace=app-1&token=some-key").await;
     let _other = server.connect("namespace=other&token=master-key").await;
@@ -134,14 +132,12 @@ async fn a_token_for_some_namespaces_opens_no_others() {
 }
 
 #[tokio::test]
-async fn tokens_are_read_again_when_asked_to() {
+async fn a_reload_replaces_the_tokens_unless_the_file_is_bad() {
     let folder = tempfile::tempdir().expect("a folder");
-    let secrets = token_file(folder.path());
-    let shared = secrets.clone();
-    let server = Server::start_with(config(|config| config.secrets = shared)).await;
+    let server = Server::start_with(with_token_file(folder.path())).await;
     let mut client = server.connect("namespace=n&token=master-key").await;
     fs::write(folder.path().join("tokens"), "new-key").expect("written");
-    secrets.reload().expect("good");
+    server.secrets.reload().expect("good");
     assert_eq!(
         server
             .try_upgrade("namespace=n&token=master-key", "")
@@ -154,17 +150,17 @@ async fn tokens_are_read_again_when_asked_to() {
         101
     );
     fs::write(folder.path().join("tokens"), "").expect("written");
-    assert!(secrets.reload().is_err());
+    assert!(server.secrets.reload().is_err());
     assert_eq!(
         server.try_upgrade("namespace=n&token=new-key", "").await.0,
         101,
-        "it stays"
+        "the former tokens stay"
     );
     client.lock("w:a").await;
 }
 
-/// A certificate for localhost in this folder; what a client needs to trust it.
-fn certificate(folder: &Path) -> (Secrets, TlsConnector) {
+/// A certificate for localhost in this folder, and a client that trusts it.
+fn with_certificate(folder: &Path) -> (Config, TlsConnector) {
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("signed");
     let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     fs::write(&cert, signed.cert.pem()).expect("written");
@@ -176,19 +172,19 @@ fn certificate(folder: &Path) -> (Secrets, TlsConnector) {
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let secrets = Secrets::load(None, Some(cert), Some(key)).expect("good");
-    (secrets, TlsConnector::from(Arc::new(client)))
+    let config = config(|config| {
+        config.tls_cert = Some(cert);
+        config.tls_key = Some(key);
+    });
+    (config, TlsConnector::from(Arc::new(client)))
 }
 
 #[tokio::test]
-async fn with_a_certificate_it_speaks_https_and_wss() {
+async fn a_server_with_a_certificate_speaks_https_and_wss() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (secrets, connector) = certificate(folder.path());
-    let quick = config(|config| {
-        config.secrets = secrets;
-        config.limits.handshake = Duration::from_secs(1);
-    });
-    let server = Server::start_with(quick).await;
+    let (mut config, connector) = with_certificate(folder.path());
+    config.handshake_timeout = Duration::from_secs(1);
+    let server = Server::start_with(config).await;
     let dial = || async {
         let stream = TcpStream::connect(server.address).await.expect("connects");
         let name = "localhost".try_into().expect("a name");
@@ -208,13 +204,13 @@ async fn with_a_certificate_it_speaks_https_and_wss() {
     client.lock("w:a").await;
     client.release().await;
 
-    // Who does not shake hands is not waited for.
+    // A client without a handshake is closed after the timeout.
     let mut silent = TcpStream::connect(server.address).await.expect("connects");
     let mut rest = Vec::new();
     let closed = timeout(PATIENCE, silent.read_to_end(&mut rest)).await;
     let _ = closed.expect("closed");
 
-    // Who does not speak TLS gets no answer, and disturbs nobody.
+    // A client that does not speak TLS gets no answer, and does not disturb the others.
     let mut plain = TcpStream::connect(server.address).await.expect("connects");
     plain.write_all(head).await.expect("sent");
     let mut rest = Vec::new();
@@ -225,9 +221,9 @@ async fn with_a_certificate_it_speaks_https_and_wss() {
 }
 
 #[test]
-fn bad_files_are_clear_errors() {
+fn a_bad_file_is_an_error_that_names_it_and_has_a_cause() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (_, _connector) = certificate(folder.path());
+    with_certificate(folder.path());
     let place = |name: &str| folder.path().join(name);
     fs::write(place("empty"), "").expect("written");
     fs::write(place("three"), "a b c").expect("written");
@@ -244,19 +240,27 @@ fn bad_files_are_clear_errors() {
         (None, Some("cert.pem"), Some("other.pem"), "cert.pem"),
         (None, Some("no.pem"), Some("key.pem"), "no.pem"),
     ] {
-        let error = Secrets::load(tokens.map(place), cert.map(place), key.map(place));
-        let error = error.expect_err(part).to_string();
-        assert!(error.contains(part), "{part}: {error}");
+        let config = config(|config| {
+            config.auth_token_file = tokens.map(place);
+            config.tls_cert = cert.map(place);
+            config.tls_key = key.map(place);
+        });
+        let error = Secrets::load(&config).expect_err(part);
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        let text = format!("{error}: {cause}");
+        assert!(text.contains(part), "{part}: {text}");
+        let is_file = !part.starts_with("--");
+        assert_eq!(is_file, !cause.is_empty(), "{text}");
     }
 }
 
 #[tokio::test]
-async fn each_limit_on_connections_is_told() {
+async fn each_limit_on_connections_is_refused_with_its_number() {
     let limited = config(|config| {
-        config.limits.connections = 3;
-        config.limits.namespaces = 2;
-        config.limits.namespace_bytes = 5;
-        config.limits.abandon_timeout = Duration::from_secs(1);
+        config.max_connections = 3;
+        config.max_namespaces = 2;
+        config.max_namespace_bytes = 5;
+        config.max_abandon_timeout = Duration::from_secs(1);
         config.default_abandon_timeout = Duration::ZERO;
     });
     let server = Server::start_with(limited).await;
@@ -283,7 +287,7 @@ async fn each_limit_on_connections_is_told() {
     assert_eq!(
         server.get("/healthz").await.0,
         200,
-        "pages are not connections"
+        "pages are no connections"
     );
     second.close().await;
     third.close().await;
@@ -292,12 +296,12 @@ async fn each_limit_on_connections_is_told() {
 }
 
 #[tokio::test]
-async fn each_limit_on_locks_is_told() {
+async fn each_limit_on_locks_is_refused_with_its_number() {
     let limited = config(|config| {
-        config.limits.message_bytes = 1024;
-        config.limits.resources = 2;
-        config.limits.path_depth = 3;
-        config.limits.path_bytes = 10;
+        config.max_message_bytes = 1024;
+        config.max_resources = 2;
+        config.max_path_depth = 3;
+        config.max_path_bytes = 10;
     });
     let server = Server::start_with(limited).await;
     let mut holder = server.connect("namespace=n").await;

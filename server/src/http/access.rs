@@ -1,23 +1,24 @@
-//! Who may enter: origins of web pages, and auth tokens.
+//! Access control: the origins of web pages, and auth tokens.
 
-use crate::answers::Refusal;
-use crate::query::parameter;
+use super::answers::Refusal;
+use super::query::parameter;
 use crate::secrets::{Pass, Secrets};
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
 use std::net::{IpAddr, SocketAddr};
 
-/// Who may enter.
+/// Decides which requests are allowed.
 #[derive(Debug)]
-pub(crate) struct Access {
+pub(super) struct Access {
     secrets: Secrets,
+    /// Allowed origins besides the server's own, in lower case; `*` allows all.
     origins: Vec<String>,
-    /// Nobody but this machine can connect.
+    /// Whether only this machine can connect.
     loopback_only: bool,
 }
 
 impl Access {
-    pub(crate) fn new(secrets: Secrets, origins: Vec<String>, address: SocketAddr) -> Access {
+    pub(super) fn new(secrets: Secrets, origins: Vec<String>, address: SocketAddr) -> Access {
         Access {
             secrets,
             origins,
@@ -25,12 +26,12 @@ impl Access {
         }
     }
 
-    /// Refuses what a web page of another origin makes a browser send.
+    /// Refuses requests that a web page of another origin makes a browser send.
     ///
-    /// A page may be the server's own by name only: of a name that leads to this machine since its
-    /// owner says so (DNS rebinding). So on loopback only pages of a name of loopback count as own.
-    /// What a browser sends without an Origin, to read a page, is not held back by this.
-    pub(crate) fn check_origin<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+    /// The Host header alone does not prove that a page is the server's own: the owner of a domain can point its name
+    /// at this machine (DNS rebinding). A server on loopback therefore takes only pages of loopback names as its own.
+    /// This does not hold back a page that reads without an Origin header.
+    pub(super) fn check_origin<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         let Some(origin) = header(request.headers(), &ORIGIN) else {
             return Ok(());
         };
@@ -50,9 +51,9 @@ impl Access {
         ))
     }
 
-    /// What the token of a request is good for; everything if the server asks for none.
-    pub(crate) fn pass<B>(&self, request: &Request<B>) -> Result<Pass, Refusal> {
-        if !self.secrets.are_asked_for() {
+    /// The namespaces that the token of a request opens; all if the server requires no tokens.
+    pub(super) fn pass<B>(&self, request: &Request<B>) -> Result<Pass, Refusal> {
+        if !self.secrets.are_required() {
             return Ok(Pass::everywhere());
         }
         let header = header(request.headers(), &AUTHORIZATION);
@@ -74,8 +75,8 @@ impl Access {
             .ok_or_else(|| Refusal::unauthorized("the auth token is not known here"))
     }
 
-    /// As [`pass`](Access::pass), for this namespace.
-    pub(crate) fn check_namespace<B>(
+    /// As [`pass`](Access::pass), for one namespace.
+    pub(super) fn check_namespace<B>(
         &self,
         request: &Request<B>,
         namespace: &str,
@@ -88,8 +89,8 @@ impl Access {
         ))
     }
 
-    /// As [`pass`](Access::pass), for what concerns all namespaces.
-    pub(crate) fn check_everywhere<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+    /// As [`pass`](Access::pass), for a request that concerns all namespaces.
+    pub(super) fn check_everywhere<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         if self.pass(request)?.is_good_everywhere() {
             return Ok(());
         }
@@ -98,9 +99,9 @@ impl Access {
         ))
     }
 
-    /// Whether somebody without a token may take locks away, if the server asks for no tokens.
-    pub(crate) fn check_force(&self) -> Result<(), Refusal> {
-        if self.loopback_only || self.secrets.are_asked_for() {
+    /// Refuses to revoke locks where every peer on the network could ask for it without a token.
+    pub(super) fn check_revoke(&self) -> Result<(), Refusal> {
+        if self.loopback_only || self.secrets.are_required() {
             return Ok(());
         }
         Err(Refusal::forbidden(
@@ -111,13 +112,13 @@ impl Access {
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    // What is not text equals nothing that is allowed.
+    // A value that is not text must not count as absent; this one equals no allowed value.
     headers
         .get(name)
         .map(|value| value.to_str().unwrap_or("\u{fffd}"))
 }
 
-/// Whether a Host header names this machine, in a way that nobody else can point here.
+/// Whether a Host header is a name of this machine that another party cannot point elsewhere.
 fn is_loopback_name(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_the_server_itself_and_programs_may_enter() {
+    fn the_servers_own_pages_and_programs_are_allowed() {
         for ip in [[0, 0, 0, 0], [127, 0, 0, 1]] {
             let access = access(&[], ip);
             assert!(allows(&access, None, "anything"));
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_others_may_not_unless_they_are_named() {
+    fn pages_of_other_origins_are_refused_unless_named() {
         let some = access(&["https://example.com"], [0, 0, 0, 0]);
         assert!(allows(&some, Some("https://example.com"), "locks"));
         for origin in [
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_was_pointed_at_loopback_is_not_the_servers_own() {
+    fn a_foreign_name_that_points_at_loopback_is_not_the_servers_own() {
         let access = access(&[], [127, 0, 0, 1]);
         for host in [
             "evil.example:9009",

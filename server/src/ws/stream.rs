@@ -1,4 +1,4 @@
-//! A stream that can always be read to its end, even when nobody listens any more.
+//! A stream that can still be read after a write to it has failed.
 
 use std::io;
 use std::pin::Pin;
@@ -7,32 +7,31 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long what has come may take to be read, once nothing can be written any more.
-const STILL_HEARD: Duration = Duration::from_secs(1);
+/// How long the stream can still be read after a write has failed.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Takes what is written after the first failed write, and drops it; what has come by then can still be
-/// read for a moment, and is followed by the end.
+/// After the first failed write it drops what is written, and can still be read for a moment; then comes the end.
 ///
-/// A peer that resets its connection may have sent a release before. It is still there to be read,
-/// but tungstenite gives up reading once it cannot write, be it a pong or an answer.
-pub(crate) struct HearsOn<S> {
+/// A peer that resets its connection may have sent a release before. The release can still be read, but tungstenite
+/// stops reading as soon as it cannot write, be it a pong or an answer.
+pub(super) struct StillReadable<S> {
     stream: S,
-    /// Once it is broken: how long it can still be read.
+    /// When reading ends, once a write has failed.
     broken: Option<Pin<Box<Sleep>>>,
     heard: Instant,
 }
 
-impl<S: AsyncWrite + Unpin> HearsOn<S> {
-    pub(crate) fn new(stream: S) -> HearsOn<S> {
-        HearsOn {
+impl<S: AsyncWrite + Unpin> StillReadable<S> {
+    pub(super) fn new(stream: S) -> StillReadable<S> {
+        StillReadable {
             stream,
             broken: None,
             heard: Instant::now(),
         }
     }
 
-    /// When the last bytes came.
-    pub(crate) fn heard(&self) -> Instant {
+    /// When the last bytes were read.
+    pub(super) fn heard(&self) -> Instant {
         self.heard
     }
 
@@ -44,14 +43,14 @@ impl<S: AsyncWrite + Unpin> HearsOn<S> {
         if self.broken.is_none() {
             match ready!(write(Pin::new(&mut self.stream))) {
                 Ok(written) => return Poll::Ready(Ok(written)),
-                Err(_) => self.broken = Some(Box::pin(sleep(STILL_HEARD))),
+                Err(_) => self.broken = Some(Box::pin(sleep(READ_TIMEOUT))),
             }
         }
         Poll::Ready(Ok(dropped))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for HearsOn<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StillReadable<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -62,7 +61,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HearsOn<S> {
         if buffer.filled().len() > before {
             self.heard = Instant::now();
         }
-        // Whoever takes nothing any more is not listened to for ever.
+        // A peer that cannot be written to must not keep the connection open by sending.
         let is_over = |end: &mut Pin<Box<Sleep>>| end.as_mut().poll(context).is_ready();
         if read.is_pending() && self.broken.as_mut().is_some_and(is_over) {
             return Poll::Ready(Ok(()));
@@ -71,7 +70,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HearsOn<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for HearsOn<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StillReadable<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

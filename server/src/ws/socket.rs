@@ -1,6 +1,6 @@
-//! The WebSocket of a connection: what is sent, how errors are described, how it is closed.
+//! The WebSocket of a connection: sending, the description of errors, and closing.
 
-use crate::stream::HearsOn;
+use super::stream::StillReadable;
 use futures_util::SinkExt;
 use hyper::upgrade::Upgraded;
 use hyper_tungstenite::WebSocketStream;
@@ -13,14 +13,14 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// The most that waits to be written, in bytes: answers to pings, if the peer does not take them.
+/// How many bytes may wait to be written: answers to pings, if the peer does not read them.
 const MAX_UNSENT_BYTES: usize = 4 * 1024;
 
 /// How long the peer may take to close its side after the server has closed its own.
-const LINGER: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much of what the peer had under way is read and dropped meanwhile, in bytes.
-const LINGER_BYTES: usize = 16 * 1024 * 1024;
+/// How many bytes that the peer had under way are read and dropped meanwhile.
+const MAX_DROPPED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Small buffers: most connections are idle most of the time.
 pub(crate) fn websocket_config(message_bytes: usize) -> WebSocketConfig {
@@ -32,41 +32,44 @@ pub(crate) fn websocket_config(message_bytes: usize) -> WebSocketConfig {
         .max_frame_size(Some(message_bytes))
 }
 
-pub(crate) type WebSocket = WebSocketStream<HearsOn<TokioIo<Upgraded>>>;
+pub(super) type WebSocket = WebSocketStream<StillReadable<TokioIo<Upgraded>>>;
 
 /// How a connection came to its end.
-pub(crate) enum End {
+pub(super) enum End {
     /// The peer closed it, or it broke.
     Gone,
-    /// There is an error to tell: the peer did what is not allowed, or lost its lock by force.
+    /// The client made a mistake, or its lock was revoked: this text says so.
     Failed(String),
-    /// The server is done.
+    /// The server has shut down.
     ShutDown,
 }
 
-pub(crate) fn message(response: &Response) -> Message {
+pub(super) fn message(response: &Response) -> Message {
     Message::text(response.encode())
 }
 
-/// Sends a message; an error if the peer does not take it in time.
-pub(crate) async fn send(
+/// Sends a message.
+///
+/// # Errors
+/// If the peer does not read it within the limit, or the connection is broken.
+pub(super) async fn send(
     websocket: &mut WebSocket,
     message: Message,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<(), Error> {
     let sending = async {
-        // Makes room first: a peer that sends pings and does not read fills the buffer.
+        // Makes room: the buffer may be full of answers to pings.
         websocket.flush().await?;
         websocket.send(message).await
     };
-    match timeout(patience, sending).await {
+    match timeout(limit, sending).await {
         Ok(sent) => sent,
         Err(_) => Err(Error::ConnectionClosed),
     }
 }
 
-/// What is wrong with what came; `None` if the connection is gone.
-pub(crate) fn describe(error: &Error) -> Option<String> {
+/// The error text of v1 for a failed read; `None` if the connection is gone.
+pub(super) fn describe(error: &Error) -> Option<String> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => Some(format!(
             "message of {size} bytes; at most {max_size} are allowed"
@@ -79,37 +82,34 @@ pub(crate) fn describe(error: &Error) -> Option<String> {
     }
 }
 
-/// Says why the connection ends, and closes it.
+/// Tells the client why the connection ends, and closes it.
 ///
-/// The server closes its side and then reads on for a while: a socket that is closed with unread
-/// bytes is reset, and the peer may never see what was sent last.
-pub(crate) async fn goodbye(mut websocket: WebSocket, end: End) {
-    let farewell = async {
-        let close = match end {
+/// The server closes its side and reads on for a while: closing a socket with unread bytes resets it, and the peer
+/// might never see the last messages.
+pub(super) async fn close(mut websocket: WebSocket, end: End) {
+    let closing = async {
+        let frame = match end {
             End::Gone => None,
-            End::Failed(what) => {
+            End::Failed(problem) => {
                 let error = Response::Error {
-                    error: what.clone(),
+                    error: problem.clone(),
                 };
-                // Makes room first, here and below: unread answers to pings may fill the buffer.
+                // Makes room, here and below: the buffer may be full of answers to pings.
                 websocket.flush().await?;
                 websocket.send(message(&error)).await?;
-                Some(close_frame(CLOSE_CODE_ERROR.into(), what))
+                Some(close_frame(CLOSE_CODE_ERROR.into(), problem))
             }
-            End::ShutDown => {
-                let reason = SHUTTING_DOWN.to_owned();
-                Some(close_frame(CloseCode::Away, reason))
-            }
+            End::ShutDown => Some(close_frame(CloseCode::Away, SHUTTING_DOWN.to_owned())),
         };
-        // The answer to the peer's own close frame may still be under way.
+        // The answer to the peer's own close frame may not be sent yet.
         websocket.flush().await?;
-        if let Some(close) = close {
-            websocket.close(Some(close)).await?;
+        if let Some(frame) = frame {
+            websocket.close(Some(frame)).await?;
         }
         let stream = websocket.get_mut();
         stream.shutdown().await?;
         let mut dropped = [0; 4096];
-        let mut left = LINGER_BYTES;
+        let mut left = MAX_DROPPED_BYTES;
         while left > 0 {
             match stream.read(&mut dropped).await? {
                 0 => break,
@@ -118,8 +118,8 @@ pub(crate) async fn goodbye(mut websocket: WebSocket, end: End) {
         }
         Ok::<(), Error>(())
     };
-    // Whatever goes wrong here, the connection is over.
-    let _ = timeout(LINGER, farewell).await;
+    // The connection is over, whether this fails or not.
+    let _ = timeout(CLOSE_TIMEOUT, closing).await;
 }
 
 fn close_frame(code: CloseCode, reason: String) -> CloseFrame {

@@ -1,9 +1,7 @@
-//! What is not allowed, over real sockets: each case gets a clear answer, leaves nothing behind and
-//! disturbs nobody.
+//! Requests and messages that are not allowed: each has a clear answer, leaves nothing behind, and does not disturb
+//! other connections.
 
-mod common;
-
-use common::{HOUR, PATIENCE, Server};
+use crate::common::{HOUR, PATIENCE, Server};
 use futures_util::SinkExt;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,11 +36,11 @@ async fn an_upgrade_without_namespace_or_with_a_bad_timeout_names_the_parameter(
         assert_eq!(status, 400, "{query}");
         assert!(body.contains(&format!("'{parameter}'")), "{query}: {body}");
     }
-    assert_eq!(server.stats("n").await, None, "nothing was created");
+    assert_eq!(server.stats("n").await, None, "no namespace was made");
 }
 
 #[tokio::test]
-async fn a_request_that_is_no_upgrade_is_told_so() {
+async fn a_request_without_an_upgrade_is_426() {
     let server = Server::start().await;
     let (status, body) = server.get("/v1?namespace=n").await;
     assert_eq!(status, 426);
@@ -52,7 +50,7 @@ async fn a_request_that_is_no_upgrade_is_told_so() {
 }
 
 #[tokio::test]
-async fn routes_and_methods_that_are_not_there_say_what_is() {
+async fn unknown_routes_and_methods_list_the_known_ones() {
     let server = Server::start().await;
     let (status, body) = server.get("/nothing").await;
     assert!(status == 404 && body.contains("/v1"));
@@ -135,7 +133,7 @@ async fn a_wrong_state_is_an_error_that_says_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn an_error_comes_at_once_and_what_was_held_is_abandoned() {
+async fn after_an_error_a_waiting_request_is_withdrawn_and_an_acquired_lock_abandoned() {
     let server = Server::start().await;
     let mut holder = server.connect(&format!("namespace=n&{HOUR}")).await;
     holder.lock("r:a").await;
@@ -162,9 +160,9 @@ async fn an_error_comes_at_once_and_what_was_held_is_abandoned() {
     );
 }
 
-/// The answers to its pings fill what the server keeps for it; there is room for the error all the same.
+/// The pongs of the server fill its buffer for this connection; the error must get through all the same.
 #[tokio::test]
-async fn an_error_is_told_to_who_reads_late() {
+async fn a_client_that_reads_late_gets_its_error() {
     let server = Server::start().await;
     let mut client = server.connect("namespace=n").await;
     for _ in 0..100_000 {
@@ -201,7 +199,7 @@ async fn a_fragmented_message_over_the_limit_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_fragmented_message_is_put_together() {
+async fn a_fragmented_message_is_reassembled() {
     let server = Server::start().await;
     let mut client = server.connect("namespace=n").await;
     let (first, second) = (r#"{"action":"lock","resou"#, r#"rces":[{"type":"w"}]}"#);
@@ -213,7 +211,7 @@ async fn a_fragmented_message_is_put_together() {
 }
 
 #[tokio::test]
-async fn text_that_is_not_utf_8_is_an_error() {
+async fn a_text_message_that_is_not_utf_8_is_an_error() {
     let server = Server::start().await;
     let mut client = server.connect("namespace=n").await;
     let frame = Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true);
@@ -225,7 +223,7 @@ async fn text_that_is_not_utf_8_is_an_error() {
 }
 
 #[tokio::test]
-async fn garbage_instead_of_frames_is_an_error_and_disturbs_nobody() {
+async fn malformed_frames_are_an_error_and_do_not_disturb_other_connections() {
     let server = Server::start().await;
     let mut other = server.connect("namespace=n").await;
     other.lock("w:a").await;
@@ -242,7 +240,7 @@ async fn garbage_instead_of_frames_is_an_error_and_disturbs_nobody() {
             .await
             .contains("not a WebSocket frame")
     );
-    // And garbage instead of HTTP.
+    // A malformed HTTP request is an error as well.
     let mut stream = TcpStream::connect(server.address).await.expect("connects");
     stream.write_all(&[0; 100]).await.expect("sent");
     let mut answer = Vec::new();
@@ -255,7 +253,7 @@ async fn garbage_instead_of_frames_is_an_error_and_disturbs_nobody() {
 }
 
 #[tokio::test]
-async fn a_connection_that_vanishes_in_the_handshake_leaves_nothing() {
+async fn a_connection_that_ends_during_the_handshake_leaves_nothing_behind() {
     let server = Server::start().await;
     for head in [
         "",

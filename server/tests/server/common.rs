@@ -1,8 +1,7 @@
 //! A server on a free loopback port, and clients that speak raw frames to it.
-#![allow(dead_code, reason = "each test file uses its own part")]
 
 use futures_util::{SinkExt, StreamExt};
-use locktopus_server::{Config, run};
+use locktopus_server::{Config, Secrets, run_with_secrets};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,14 +14,16 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-/// Nothing here takes long: whoever waits longer waits for ever.
+/// No step of a test takes as long: a longer wait is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Longer than any test.
 pub(crate) const HOUR: &str = "abandon-timeout-ms=3600000";
 
+/// A running server. Dropping it leaves it to the end of the runtime.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    pub(crate) secrets: Secrets,
     shutdown: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -37,19 +38,23 @@ impl Server {
             .await
             .expect("a free port");
         let address = listener.local_addr().expect("bound");
+        let secrets = Secrets::load(&config).expect("good files");
+        let shared = secrets.clone();
         let (shutdown, stop) = oneshot::channel();
         let task = tokio::spawn(async move {
             let stop = async { stop.await.unwrap_or(()) };
-            run(listener, config, stop).await.expect("no error");
+            let done = run_with_secrets(listener, config, shared, stop).await;
+            done.expect("no error");
         });
         Server {
             address,
+            secrets,
             shutdown: Some(shutdown),
             task,
         }
     }
 
-    /// Asks the server to shut down, as a signal does.
+    /// Shuts the server down, as a signal does.
     pub(crate) fn shut_down(&mut self) {
         let shutdown = self.shutdown.take().expect("once");
         shutdown.send(()).expect("running");
@@ -80,7 +85,7 @@ impl Server {
         serde_json::from_str(&body).expect("JSON")
     }
 
-    /// Status and body of a request with this method and one more header.
+    /// Status and body of a request with this method and, unless it is empty, one more header.
     pub(crate) async fn request(&self, method: &str, path: &str, header: &str) -> (u16, String) {
         let address = self.address;
         let header = if header.is_empty() {
@@ -94,7 +99,7 @@ impl Server {
         .await
     }
 
-    /// The status of an attempt to upgrade with this query and one more header, and what it says.
+    /// Status and text of the answer to an upgrade with this query and one more header.
     pub(crate) async fn try_upgrade(&self, query: &str, header: &str) -> (u16, String) {
         try_upgrade(self.address, query, header).await
     }
@@ -110,7 +115,7 @@ impl Server {
             .unwrap_or_else(|| panic!("{name} in {figures}"))
     }
 
-    /// Waits until somebody holds this path in the namespace `n`.
+    /// Waits until this path is locked in the namespace `n`.
     pub(crate) async fn until_held(&self, path: &str) {
         for _ in 0..3000 {
             let (status, body) = self.get(&format!("/locks?namespace=n&path={path}")).await;
@@ -119,10 +124,10 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("nobody holds {path}");
+        panic!("{path} is not locked");
     }
 
-    /// Waits until nothing is left: no connection, no lock, no namespace.
+    /// Waits until no connection, no lock and no namespace is left.
     pub(crate) async fn until_empty(&self) {
         for _ in 0..3000 {
             let (_, list) = self.get("/namespaces").await;
@@ -132,7 +137,7 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("there stay {}", self.get_json("/namespaces").await);
+        panic!("left behind: {}", self.get_json("/namespaces").await);
     }
 
     /// Status and body of the answer to a request with this head.
@@ -156,10 +161,10 @@ impl Server {
         (status == 200).then(|| serde_json::from_str(&body).expect("JSON"))
     }
 
-    /// Waits until statistics of the namespace `n` are such.
-    pub(crate) async fn until(&self, such: impl Fn(Option<&Value>) -> bool) {
+    /// Waits until the statistics of the namespace `n` satisfy a condition.
+    pub(crate) async fn until(&self, satisfied: impl Fn(Option<&Value>) -> bool) {
         for _ in 0..3000 {
-            if such(self.stats("n").await.as_ref()) {
+            if satisfied(self.stats("n").await.as_ref()) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -168,7 +173,7 @@ impl Server {
     }
 }
 
-/// The status of an attempt to upgrade with this query and one more header, and what it says.
+/// Status and text of the answer to an upgrade with this query and one more header.
 async fn try_upgrade(address: SocketAddr, query: &str, header: &str) -> (u16, String) {
     let header = format!(
         "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -192,7 +197,7 @@ async fn try_upgrade(address: SocketAddr, query: &str, header: &str) -> (u16, St
     (status.expect("a status"), answer)
 }
 
-/// Waits until a server that was asked to shut down has noticed: it refuses connections.
+/// Waits until a server that shuts down refuses connections.
 pub(crate) async fn until_shutting_down(address: SocketAddr) {
     for _ in 0..3000 {
         let (status, answer) = try_upgrade(address, "namespace=n", "").await;
@@ -202,7 +207,7 @@ pub(crate) async fn until_shutting_down(address: SocketAddr) {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("it goes on as ever");
+    panic!("the server does not shut down");
 }
 
 pub(crate) struct Client<S = TcpStream>(pub(crate) WebSocketStream<S>);
@@ -247,31 +252,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// The next message.
     pub(crate) async fn next(&mut self) -> Message {
-        let next = timeout(PATIENCE, self.0.next())
-            .await
-            .expect("something comes");
+        let next = timeout(PATIENCE, self.0.next()).await.expect("in time");
         next.expect("open").expect("no error")
     }
 
-    /// The next message that is no ping and no answer to one.
-    pub(crate) async fn next_word(&mut self) -> Message {
+    /// The next message other than pings and pongs.
+    pub(crate) async fn next_data(&mut self) -> Message {
         loop {
             match self.next().await {
                 Message::Ping(_) | Message::Pong(_) => {}
-                word => return word,
+                other => return other,
             }
         }
     }
 
-    /// The next message, which is text: its JSON.
+    /// The JSON of the next message, which must be text.
     pub(crate) async fn next_json(&mut self) -> Value {
-        match self.next_word().await {
+        match self.next_data().await {
             Message::Text(text) => serde_json::from_str(&text).expect("JSON"),
             other => panic!("{other:?}"),
         }
     }
 
-    /// Expects a state after an action, and returns the lock's id.
+    /// Expects a state after an action, and returns the token.
     pub(crate) async fn expect(&mut self, action: &str, state: &str) -> String {
         let message = self.next_json().await;
         let id = message["id"].as_str().expect("an id").to_owned();
@@ -279,7 +282,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         id
     }
 
-    /// Expects an error object, then the close of the connection with the same reason.
+    /// Expects an error object, then a close frame with the same text.
     pub(crate) async fn expect_error(&mut self) -> String {
         let message = self.next_json().await;
         let error = message["error"].as_str().expect("an error").to_owned();
@@ -293,7 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     pub(crate) async fn expect_close(&mut self) -> Option<CloseFrame> {
-        match self.next_word().await {
+        match self.next_data().await {
             Message::Close(frame) => frame,
             other => panic!("{other:?}"),
         }
@@ -316,12 +319,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.expect("release", "ready").await
     }
 
-    /// Closes as a well-behaved client does.
+    /// Closes with a full close handshake.
     pub(crate) async fn close(mut self) {
         self.0.close(None).await.expect("closed");
         let rest = async { while self.0.next().await.is_some() {} };
         timeout(PATIENCE, rest)
             .await
-            .expect("the server closes, too");
+            .expect("the server closes as well");
     }
 }

@@ -1,8 +1,6 @@
-//! Shutting down, and the pages that tell how the server does.
+//! Shutting down: no new locks, and the end when the last one is released.
 
-mod common;
-
-use common::{HOUR, Server, until_shutting_down};
+use crate::common::{HOUR, Server, until_shutting_down};
 
 #[tokio::test]
 async fn an_idle_server_stops_at_once() {
@@ -16,7 +14,7 @@ async fn an_idle_server_stops_at_once() {
 }
 
 #[tokio::test]
-async fn a_server_that_shuts_down_lets_locks_be_finished() {
+async fn locks_are_granted_and_released_during_a_shutdown() {
     let mut server = Server::start().await;
     let mut holder = server.connect("namespace=n").await;
     let mut waiter = server.connect("namespace=n").await;
@@ -25,7 +23,6 @@ async fn a_server_that_shuts_down_lets_locks_be_finished() {
     waiter.enqueue("w:a").await;
     server.shut_down();
 
-    // Once the server has noticed.
     until_shutting_down(server.address).await;
     let (status, answer) = server.try_upgrade("namespace=n", "").await;
     assert!(
@@ -44,7 +41,7 @@ async fn a_server_that_shuts_down_lets_locks_be_finished() {
 }
 
 #[tokio::test]
-async fn an_abandoned_lock_is_waited_for() {
+async fn a_shutdown_waits_for_abandoned_locks() {
     let mut server = Server::start().await;
     let mut holder = server.connect("namespace=n&abandon-timeout-ms=200").await;
     holder.lock("w:a").await;
@@ -56,7 +53,7 @@ async fn an_abandoned_lock_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_keeps_a_server_from_ending_can_be_seen_and_released() {
+async fn a_lock_that_delays_a_shutdown_is_listed_and_can_be_revoked() {
     let mut server = Server::start().await;
     let mut holder = server.connect(&format!("namespace=n&{HOUR}")).await;
     let held = holder.lock("w:a").await;
@@ -68,46 +65,4 @@ async fn what_keeps_a_server_from_ending_can_be_seen_and_released() {
     let path = format!("/locks/{held}?namespace=n");
     assert_eq!(server.request("DELETE", &path, "").await.0, 200);
     server.stopped().await;
-}
-
-#[tokio::test]
-async fn the_status_page_tells_version_parameters_and_namespaces() {
-    let server = Server::start().await;
-    let mut client = server.connect(&format!("namespace=my%20app&{HOUR}")).await;
-    client.lock("w:a r:b").await;
-    let (status, page) = server.get("/").await;
-    assert_eq!(status, 200);
-    for part in [
-        env!("CARGO_PKG_VERSION"),
-        "60000 ms",
-        &server.address.to_string(),
-        "\"my app\": 1 connections, 1 locks acquired, 0 waiting, 2 resources",
-    ] {
-        assert!(page.contains(part), "{part} in {page}");
-    }
-}
-
-#[tokio::test]
-async fn statistics_are_json_under_both_routes() {
-    let server = Server::start().await;
-    let mut client = server.connect("namespace=n").await;
-    let id = client.lock("w:a r:b").await;
-    let mut other = server.connect("namespace=n").await;
-    other.enqueue("w:").await;
-    for route in ["/stats_v1", "/stats"] {
-        let (status, body) = server.get(&format!("{route}?namespace=n")).await;
-        assert_eq!(status, 200);
-        let stats: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-        assert_eq!(stats["namespace"], "n");
-        assert_eq!(stats["connections"], 2);
-        assert_eq!(stats["acquired"], 1);
-        assert_eq!(stats["waiting"], 1);
-        assert_eq!(stats["resources"], 3);
-        let last: u64 = stats["last_token"]
-            .as_str()
-            .expect("a token")
-            .parse()
-            .expect("a number");
-        assert!(last > id.parse().expect("a number"));
-    }
 }

@@ -1,6 +1,6 @@
 //! The v1 protocol of one connection as a pure state machine: no socket, no clock, no engine.
 //!
-//! Each input gives exactly one effect, which the driver carries out before the next input.
+//! Each input has exactly one effect, which the driver carries out before the next input.
 //!
 //! ```text
 //!            lock ──► Lock ──Queued──► Reply           Granted: Reply
@@ -9,44 +9,46 @@
 //!   └──▲──┘           └───┬────┘     └────┬─────┘     └────┬─────┘
 //!      │                  └───────────────┼───────────────►│
 //!      └──────────── release: Release ────┴────────────────┘
-//!   any state: something that is not allowed: Fail;  the end of the connection: Leave
-//!   Enqueued, Acquired: taken away by force: Revoke
+//!   any state: a message that is not allowed: Fail;  the end of the connection: Leave
+//!   Enqueued, Acquired: an operator has revoked the lock: Revoked
 //! ```
 //!
 //! # Invariants
-//! S1. There is at most one lock, and none is asked for while there is one.
-//! S2. After `Fail` or `Revoke`, only the end of the connection has an effect.
-//! S3. `Leave` comes once, and says what becomes of the lock that there is.
+//! S1. There is at most one lock, and none is requested while there is one.
+//! S2. After `Fail` or `Revoked`, only the end of the connection has an effect.
+//! S3. `Leave` comes once, and says what the connection leaves behind.
 
 use locktopus_protocol::Resource;
 use locktopus_protocol::v1::{Action, Request, Response, State, fit_error, revoked};
 
-/// What happens to a connection.
+/// An event of a connection.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Input<'a> {
-    /// A text or binary frame came.
+    /// A text or binary frame arrived.
     Frame(&'a [u8]),
-    /// Something came that is not a message at all, such as a frame over a limit; says what.
+    /// Bytes arrived that are not a message, such as a frame over a limit; with the problem.
     Malformed(String),
     /// The request of [`Effect::Lock`] is queued, or has been granted already.
     Queued {
         /// Its fencing token.
         token: u64,
-        /// Whether it holds its lock.
+        /// Whether it is granted already.
         acquired: bool,
     },
-    /// The request of [`Effect::Lock`] was refused; says why.
+    /// The request of [`Effect::Lock`] was refused; with the reason.
     Refused(String),
     /// The queued request has been granted.
     Granted,
-    /// The lock, or the request that waits, is taken away by force.
+    /// An operator has revoked the lock or the waiting request, which has ended.
     Revoked,
     /// The connection was closed or is broken, or is about to be closed by the server.
     Ended,
 }
 
-/// What the driver must do about it.
+/// The task of the driver after an input.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Effect {
     /// Nothing.
     Nothing,
@@ -56,22 +58,23 @@ pub enum Effect {
     Reply(Response),
     /// Release the lock or withdraw the request, and only then send this.
     Release(Response),
-    /// Send an error object with this text, and close with the same reason.
+    /// Send an error object with this text, and close with the same reason: the client has made a mistake.
     Fail(String),
-    /// Release the lock or withdraw the request, then do as with `Fail`.
-    Revoke(String),
-    /// Let go of the connection.
+    /// Send an error object with this text, and close with the same reason: the lock was revoked.
+    Revoked(String),
+    /// Leave the connection.
     Leave(Left),
 }
 
-/// What a connection leaves behind when it ends.
+/// The lock that a connection leaves behind when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Left {
     /// Nothing.
     Nothing,
-    /// A request that waits: withdraw it at once.
+    /// A waiting request: withdraw it at once.
     Waiting,
-    /// A lock that is held: release it after the abandon timeout.
+    /// An acquired lock: release it after the abandon timeout.
     Holding,
 }
 
@@ -92,7 +95,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A connection that holds no lock.
+    /// A new connection, without a lock.
     #[must_use]
     pub fn new() -> Session {
         Session {
@@ -101,7 +104,7 @@ impl Session {
         }
     }
 
-    /// Whether a request is in line, so that its grant is to be awaited.
+    /// Whether a request waits, so that the driver must wait for its grant.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         matches!(self.phase, Phase::Enqueued { .. })
@@ -129,9 +132,9 @@ impl Session {
                 };
                 self.reply(token, Action::Lock, state)
             }
-            (Input::Refused(why), Phase::Asking) => {
+            (Input::Refused(reason), Phase::Asking) => {
                 self.phase = Phase::Ready;
-                self.fail(&why)
+                self.fail(&reason)
             }
             (Input::Granted, Phase::Enqueued { token }) => {
                 self.phase = Phase::Acquired { token };
@@ -141,13 +144,13 @@ impl Session {
             (Input::Revoked, Phase::Enqueued { token } | Phase::Acquired { token }) => {
                 self.phase = Phase::Ready;
                 self.failed = true;
-                Effect::Revoke(revoked(token))
+                Effect::Revoked(revoked(token))
             }
             (Input::Frame(frame), phase) => match Request::decode(frame) {
                 Ok(request) => self.request(request, phase),
                 Err(error) => self.fail(&error.to_string()),
             },
-            (Input::Malformed(what), _) => self.fail(&what),
+            (Input::Malformed(problem), _) => self.fail(&problem),
             (Input::Queued { .. } | Input::Refused(_) | Input::Granted | Input::Revoked, _) => {
                 Effect::Nothing
             }
@@ -181,12 +184,12 @@ impl Session {
         }
     }
 
-    fn fail(&mut self, what: &str) -> Effect {
+    fn fail(&mut self, problem: &str) -> Effect {
         if self.failed {
             return Effect::Nothing;
         }
         self.failed = true;
-        Effect::Fail(fit_error(what))
+        Effect::Fail(fit_error(problem))
     }
 }
 
@@ -211,7 +214,7 @@ mod tests {
 
     const LOCK: Input<'_> = Input::Frame(br#"{"action":"lock","resources":[{"type":"w"}]}"#);
     const RELEASE: Input<'_> = Input::Frame(br#"{"action":"release"}"#);
-    const NONSENSE: Input<'_> = Input::Frame(b"nonsense");
+    const MALFORMED: Input<'_> = Input::Frame(b"nonsense");
 
     fn ready() -> Session {
         Session::new()
@@ -242,13 +245,13 @@ mod tests {
 
     fn assert_fails(session: &mut Session, input: Input<'_>) {
         match session.step(input) {
-            Effect::Fail(what) => assert!(!what.is_empty() && what.len() <= MAX_ERROR_BYTES),
+            Effect::Fail(text) => assert!(!text.is_empty() && text.len() <= MAX_ERROR_BYTES),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_lock_may_be_acquired_at_once() {
+    fn a_lock_can_be_acquired_at_once() {
         let mut session = ready();
         assert!(matches!(session.step(LOCK), Effect::Lock(resources) if resources.len() == 1));
         let queued = Input::Queued {
@@ -268,7 +271,7 @@ mod tests {
             assert_eq!(session.step(RELEASE), ready);
             assert!(
                 matches!(session.step(LOCK), Effect::Lock(_)),
-                "and lock is again"
+                "lock is allowed again"
             );
         }
     }
@@ -281,15 +284,15 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_fails_in_every_state() {
+    fn a_malformed_message_fails_in_every_state() {
         for mut session in [ready(), enqueued(), acquired()] {
-            assert_fails(&mut session, NONSENSE);
+            assert_fails(&mut session, MALFORMED);
         }
         assert_fails(&mut ready(), Input::Malformed("x".repeat(500)));
     }
 
     #[test]
-    fn a_refused_lock_fails_and_leaves_nothing() {
+    fn a_refused_lock_fails_and_leaves_nothing_behind() {
         let mut session = ready();
         session.step(LOCK);
         assert_fails(&mut session, Input::Refused("closed".into()));
@@ -297,24 +300,24 @@ mod tests {
     }
 
     #[test]
-    fn the_end_says_what_becomes_of_the_lock() {
+    fn the_end_says_what_is_left_behind() {
         for (mut session, left) in [
             (ready(), Left::Nothing),
             (enqueued(), Left::Waiting),
             (acquired(), Left::Holding),
         ] {
             assert_eq!(session.step(Input::Ended), Effect::Leave(left));
-            for input in [LOCK, RELEASE, NONSENSE, Input::Granted, Input::Ended] {
+            for input in [LOCK, RELEASE, MALFORMED, Input::Granted, Input::Ended] {
                 assert_eq!(session.step(input), Effect::Nothing);
             }
         }
     }
 
     #[test]
-    fn after_a_failure_only_the_end_counts() {
+    fn after_a_failure_only_the_end_has_an_effect() {
         for (mut session, left) in [(enqueued(), Left::Holding), (acquired(), Left::Holding)] {
-            assert_fails(&mut session, NONSENSE);
-            for input in [LOCK, RELEASE, NONSENSE, Input::Granted] {
+            assert_fails(&mut session, MALFORMED);
+            for input in [LOCK, RELEASE, MALFORMED, Input::Granted] {
                 assert_eq!(session.step(input), Effect::Nothing);
             }
             assert_eq!(session.step(Input::Ended), Effect::Leave(left));
@@ -322,13 +325,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_away_is_not_left_behind() {
+    fn a_revoked_lock_is_not_left_behind() {
         for mut session in [enqueued(), acquired()] {
-            let Effect::Revoke(what) = session.step(Input::Revoked) else {
-                panic!("it goes");
+            let Effect::Revoked(text) = session.step(Input::Revoked) else {
+                panic!("no error");
             };
-            assert!(what.contains("lock 7") && what.len() <= MAX_ERROR_BYTES);
-            for input in [LOCK, RELEASE, NONSENSE, Input::Granted, Input::Revoked] {
+            assert_eq!(text, revoked(7));
+            for input in [LOCK, RELEASE, MALFORMED, Input::Granted, Input::Revoked] {
                 assert_eq!(session.step(input), Effect::Nothing);
             }
             assert_eq!(session.step(Input::Ended), Effect::Leave(Left::Nothing));
@@ -338,10 +341,10 @@ mod tests {
 
     /// Found by the fuzz target `session_steps`.
     #[test]
-    fn a_refusal_after_a_failure_is_not_a_second_error() {
+    fn a_refusal_after_a_failure_is_no_second_error() {
         let mut session = ready();
         session.step(LOCK);
-        assert_fails(&mut session, NONSENSE);
+        assert_fails(&mut session, MALFORMED);
         assert_eq!(
             session.step(Input::Refused("closed".into())),
             Effect::Nothing

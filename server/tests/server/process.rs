@@ -1,8 +1,6 @@
 //! The command `locktopus-server` as a process: its first line, flags, exit statuses and signals.
 
-mod common;
-
-use common::{Client, PATIENCE, until_shutting_down};
+use crate::common::{Client, PATIENCE, until_shutting_down};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Read};
@@ -28,7 +26,7 @@ fn output(args: &[&str]) -> Output {
     command(args).output().expect("runs")
 }
 
-/// A running server, ended with the test.
+/// A running server, killed at the end of the test.
 struct Process {
     child: Child,
     address: SocketAddr,
@@ -60,7 +58,7 @@ impl Process {
         let status = loop {
             match self.child.try_wait().expect("a child") {
                 Some(status) => break status,
-                None if start.elapsed() > PATIENCE => panic!("it does not end"),
+                None if start.elapsed() > PATIENCE => panic!("it does not exit"),
                 None => thread::sleep(Duration::from_millis(5)),
             }
         };
@@ -84,7 +82,7 @@ fn on_loopback(more: &[&str]) -> Process {
 }
 
 #[tokio::test]
-async fn the_first_line_tells_the_address_in_use() {
+async fn the_first_line_names_the_address() {
     let server = on_loopback(&[]);
     assert_ne!(server.address.port(), 0);
     let mut client = Client::connect(server.address, "namespace=n").await;
@@ -92,7 +90,7 @@ async fn the_first_line_tells_the_address_in_use() {
 }
 
 #[test]
-fn variables_count_where_there_is_no_flag() {
+fn a_variable_is_used_where_its_flag_is_not_given() {
     let mut command = command(&["-H", "127.0.0.1"]);
     command
         .env("LOCKTOPUS_HOST", "no.such.host.invalid")
@@ -111,6 +109,12 @@ fn a_bad_value_is_a_clear_error_and_exit_status_2() {
             "--default-abandon-timeout",
         ),
         (&["--nonsense"], "--nonsense"),
+        (&["--port=1", "--port=2"], "--port"),
+        (&["--tls-cert", "/c"], "--tls-key"),
+        (
+            &["--auth-token-file", "/no/such/file"],
+            "/no/such/file: No such file",
+        ),
     ] {
         let output = output(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
@@ -149,7 +153,7 @@ fn an_address_in_use_is_a_clear_error() {
 }
 
 #[test]
-fn either_signal_ends_an_idle_server_with_0() {
+fn either_signal_stops_an_idle_server_with_status_0() {
     for signal in [Signal::INT, Signal::TERM] {
         let server = on_loopback(&[]);
         server.signal(signal);
@@ -158,7 +162,7 @@ fn either_signal_ends_an_idle_server_with_0() {
 }
 
 #[tokio::test]
-async fn a_signal_waits_for_locks_and_a_second_one_does_not() {
+async fn the_first_signal_waits_for_locks_and_the_second_does_not() {
     for second in [false, true] {
         let server = on_loopback(&[]);
         let mut client = Client::connect(server.address, "namespace=n").await;
@@ -178,7 +182,7 @@ async fn a_signal_waits_for_locks_and_a_second_one_does_not() {
 }
 
 #[tokio::test]
-async fn both_notices_can_be_logged() {
+async fn connections_and_locks_are_logged_if_the_flags_say_so() {
     for logged in [false, true] {
         let flags: &[&str] = if logged {
             &["--log-clients", "--log-locks"]
@@ -234,7 +238,7 @@ async fn statistics_are_logged_at_the_interval() {
 }
 
 #[tokio::test]
-async fn without_file_descriptors_it_goes_on_and_recovers() {
+async fn a_server_without_file_descriptors_recovers() {
     let server = on_loopback(&[]);
     let mut first = Client::connect(server.address, "namespace=n").await;
     let pid = Pid::from_raw(server.child.id().cast_signed());
@@ -258,7 +262,7 @@ async fn without_file_descriptors_it_goes_on_and_recovers() {
 }
 
 #[tokio::test]
-async fn a_signal_under_load_ends_the_server_when_the_last_lock_is_released() {
+async fn after_a_signal_under_load_the_server_stops_with_the_last_lock() {
     let server = on_loopback(&[]);
     let address = server.address;
     let clients: Vec<_> = (0..8)
@@ -270,9 +274,9 @@ async fn a_signal_under_load_ends_the_server_when_the_last_lock_is_released() {
                 let mut rounds = 0;
                 loop {
                     client.send_json(lock.clone()).await;
-                    // Until it is granted; refused, or closed if no lock was left by then.
+                    // Until it is granted, refused, or the connection is closed.
                     loop {
-                        let Message::Text(text) = client.next_word().await else {
+                        let Message::Text(text) = client.next_data().await else {
                             return rounds;
                         };
                         if text.contains("\"error\"") {
@@ -304,7 +308,7 @@ async fn a_signal_under_load_ends_the_server_when_the_last_lock_is_released() {
 }
 
 #[tokio::test]
-async fn at_sighup_tokens_are_read_again_and_nothing_else_happens() {
+async fn sighup_reloads_the_tokens_and_changes_nothing_else() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("tokens");
     std::fs::write(&file, "old").expect("written");
@@ -336,7 +340,7 @@ async fn at_sighup_tokens_are_read_again_and_nothing_else_happens() {
 }
 
 #[tokio::test]
-async fn a_release_by_force_is_logged_even_if_nobody_waits_for_its_answer() {
+async fn a_revocation_is_logged_even_if_the_operator_disconnects() {
     let server = on_loopback(&[]);
     let address = server.address;
     let mut holder = Client::connect(address, "namespace=n").await;
@@ -344,20 +348,20 @@ async fn a_release_by_force_is_logged_even_if_nobody_waits_for_its_answer() {
     let held = holder.lock("w:a").await;
     waiter.enqueue("w:a").await;
     let head = format!("DELETE /locks/{held}?namespace=n HTTP/1.1\r\nHost: {address}\r\n\r\n");
-    let ask_and_go = async {
+    let request_and_close = async {
         loop {
             let mut stream = tokio::net::TcpStream::connect(address)
                 .await
                 .expect("connects");
             stream.write_all(head.as_bytes()).await.expect("sent");
             drop(stream);
-            // It may have gone before it was heard.
+            // The server may have noticed the close before it read the request.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::select! {
         id = waiter.expect("lock", "acquired") => assert_ne!(id, held),
-        () = ask_and_go => {}
+        () = request_and_close => {}
     }
     waiter.release().await;
     server.signal(Signal::TERM);

@@ -1,0 +1,129 @@
+//! Accepts sockets and serves HTTP on each, over TLS if the server has a certificate.
+
+use super::Site;
+use super::routes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
+use tracing::warn;
+
+/// How many sockets are refused with an answer at one time; further ones are closed at once.
+const MAX_REFUSALS: usize = 100;
+/// How long such an answer may take.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// The longest head of a request, in bytes.
+const HEADER_BYTES: usize = 16 * 1024;
+/// How long to wait after a failed accept; without file descriptors, say, the next one fails as well.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts sockets until it is dropped.
+///
+/// As many sockets as there may be connections can be on their way to an upgrade or ask for pages. Further ones are
+/// refused at once.
+pub(crate) async fn accept(site: Arc<Site>, listener: &TcpListener) {
+    let sockets = Arc::new(Semaphore::new(site.shared.config.max_connections));
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let mut accepting = true;
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                accepting = true;
+                // Messages are small, and the peer waits for each.
+                let _ = stream.set_nodelay(true);
+                let Ok(place) = Arc::clone(&sockets).try_acquire_owned() else {
+                    site.shared.metrics.refused.inc();
+                    let plain = site.secrets.acceptor().is_none();
+                    if plain && let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+                        site.shared.tasks.spawn(async move {
+                            refuse(stream).await;
+                            drop(permit);
+                        });
+                    }
+                    continue;
+                };
+                let site = Arc::clone(&site);
+                site.clone().shared.tasks.spawn(async move {
+                    serve(site, stream, address).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                if accepting {
+                    warn!(%error, "cannot accept connections at the moment");
+                }
+                accepting = false;
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Answers without reading a request. Then reads on for a moment: closing a socket with unread bytes resets it, and
+/// the peer might never see the answer.
+async fn refuse(mut stream: TcpStream) {
+    const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
+        Content-Type: text/plain; charset=utf-8\r\nContent-Length: 21\r\n\r\ntoo many connections\n";
+    let refusal = async {
+        stream.write_all(REFUSAL).await?;
+        stream.shutdown().await?;
+        let mut dropped = [0; 1024];
+        while stream.read(&mut dropped).await? > 0 {}
+        Ok::<(), io::Error>(())
+    };
+    let _ = timeout(REFUSAL_TIMEOUT, refusal).await;
+}
+
+/// Serves the requests of one socket, until it becomes a WebSocket or is closed.
+async fn serve(site: Arc<Site>, stream: TcpStream, address: SocketAddr) {
+    let Some(acceptor) = site.secrets.acceptor() else {
+        return serve_http(site, stream, address).await;
+    };
+    // A failed handshake is an error of the peer alone.
+    let limit = site.shared.config.handshake_timeout;
+    if let Ok(Ok(stream)) = timeout(limit, acceptor.accept(stream)).await {
+        serve_http(site, stream, address).await;
+    }
+}
+
+async fn serve_http(
+    site: Arc<Site>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    address: SocketAddr,
+) {
+    let Site { shared, .. } = &*site;
+    let service = service_fn(|request| {
+        let site = &site;
+        async move { Ok::<_, Infallible>(routes::respond(site, address, request).await) }
+    });
+    // A peer that does not read its answer is cut off. WebSockets go by the send timeout itself; twice that time lets
+    // their own tasks notice it first.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(shared.config.send_timeout() * 2));
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(shared.config.handshake_timeout)
+            .max_buf_size(HEADER_BYTES)
+            .serve_connection(TokioIo::new(Box::pin(stream)), service)
+            .with_upgrades()
+    );
+    // An error here is one of the peer alone.
+    tokio::select! {
+        _ = &mut connection => {}
+        () = shared.closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}

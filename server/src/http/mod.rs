@@ -1,0 +1,48 @@
+//! The HTTP side: accepts sockets, answers requests, and hands upgraded connections to `ws`.
+
+mod accept;
+mod access;
+mod answers;
+mod pages;
+pub mod query;
+mod routes;
+
+pub(crate) use accept::accept;
+
+use crate::secrets::Secrets;
+use crate::shared::Shared;
+use access::Access;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+/// What the requests of a server share.
+#[derive(Debug)]
+pub(crate) struct Site {
+    shared: Arc<Shared>,
+    secrets: Secrets,
+    access: Access,
+    /// The address that the server listens on.
+    address: SocketAddr,
+    started: Instant,
+    /// One for each connection that may be open, or have left a lock behind.
+    places: Arc<Semaphore>,
+    last_connection: AtomicU64,
+}
+
+impl Site {
+    pub(crate) fn new(shared: Arc<Shared>, secrets: Secrets, address: SocketAddr) -> Site {
+        let origins = shared.config.allow_origin.clone();
+        Site {
+            access: Access::new(secrets.clone(), origins, address),
+            places: Arc::new(Semaphore::new(shared.config.max_connections)),
+            last_connection: AtomicU64::new(0),
+            started: Instant::now(),
+            shared,
+            secrets,
+            address,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The parameters of a URL. Unknown ones are ignored; of several with one name the first counts.
+
+use crate::config::{Config, whole_number};
+use locktopus_engine::{Path, RequestInfo};
+use locktopus_protocol::path;
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+const NAMESPACE: &str = "namespace";
+const ABANDON_TIMEOUT: &str = "abandon-timeout-ms";
+const CLIENT: &str = "client";
+const PATH: &str = "path";
+const LIMIT: &str = "limit";
+
+/// How much of a client's name is kept, in characters.
+const MAX_CLIENT: usize = 100;
+
+/// How long a list is if the request has no `limit`, and how long it is at most.
+const DEFAULT_LIMIT: usize = 1_000;
+const MAX_LIMIT: usize = 10_000;
+
+/// A parameter is missing or has a bad value. The text names it and says what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadParameter(Cow<'static, str>);
+
+impl fmt::Display for BadParameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadParameter {}
+
+fn bad<T>(problem: impl Into<Cow<'static, str>>) -> Result<T, BadParameter> {
+    Err(BadParameter(problem.into()))
+}
+
+/// The parameters of an upgrade to v1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The namespace; not empty.
+    pub namespace: String,
+    /// How long an acquired lock outlives its connection, if the client asks for a time.
+    pub abandon_timeout: Option<Duration>,
+    /// The name that the client gives itself, cut to 100 characters.
+    pub client: Option<String>,
+}
+
+impl Upgrade {
+    /// Reads the query of a URL.
+    ///
+    /// # Errors
+    /// [`BadParameter`] for a missing namespace, and for a timeout that is not a whole number.
+    pub fn parse(query: Option<&str>) -> Result<Upgrade, BadParameter> {
+        let abandon_timeout = match parameter(query, ABANDON_TIMEOUT) {
+            None => None,
+            Some(text) => match whole_number(&text) {
+                Some(ms) => Some(Duration::from_millis(ms)),
+                None => {
+                    return bad(
+                        "URL parameter 'abandon-timeout-ms' must be a whole number of milliseconds, 0 or more",
+                    );
+                }
+            },
+        };
+        Ok(Upgrade {
+            namespace: namespace(query)?,
+            abandon_timeout,
+            client: parameter(query, CLIENT).map(|name| name.chars().take(MAX_CLIENT).collect()),
+        })
+    }
+
+    /// The abandon timeout of the connection, if the limits of the server allow the parameters.
+    pub(super) fn check(&self, config: &Config) -> Result<Duration, BadParameter> {
+        let (bytes, most) = (self.namespace.len(), config.max_namespace_bytes);
+        if bytes > most {
+            return bad(format!(
+                "URL parameter 'namespace' has {bytes} bytes; at most {most} are allowed"
+            ));
+        }
+        let default = config.default_abandon_timeout;
+        let (timeout, most) = (
+            self.abandon_timeout.unwrap_or(default),
+            config.max_abandon_timeout,
+        );
+        if timeout > most {
+            return bad(format!(
+                "URL parameter 'abandon-timeout-ms' is {}; at most {} is allowed",
+                timeout.as_millis(),
+                most.as_millis()
+            ));
+        }
+        Ok(timeout)
+    }
+}
+
+/// The namespace that the query of a URL names.
+///
+/// # Errors
+/// [`BadParameter`] if it is missing or empty.
+pub fn namespace(query: Option<&str>) -> Result<String, BadParameter> {
+    match parameter(query, NAMESPACE) {
+        Some(name) if !name.is_empty() => Ok(name),
+        _ => bad("URL parameter 'namespace' is required and must not be empty"),
+    }
+}
+
+/// The token in the path of a URL.
+pub(super) fn token(text: &str) -> Result<u64, BadParameter> {
+    whole_number(text).map_or_else(|| bad("the token of a lock is a whole number"), Ok)
+}
+
+/// How long a list may be.
+pub(super) fn limit(query: Option<&str>) -> Result<usize, BadParameter> {
+    match parameter(query, LIMIT) {
+        None => Ok(DEFAULT_LIMIT),
+        Some(text) => match whole_number::<usize>(&text) {
+            Some(limit) => Ok(limit.min(MAX_LIMIT)),
+            None => bad("URL parameter 'limit' must be a whole number, 0 or more"),
+        },
+    }
+}
+
+/// The part of a listing that a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Filter {
+    path: Option<Path>,
+    pub(super) limit: usize,
+}
+
+impl Filter {
+    pub(super) fn parse(query: Option<&str>) -> Result<Filter, BadParameter> {
+        let path = match parameter(query, PATH) {
+            None => None,
+            Some(text) => match path::parse(&text) {
+                Ok(segments) => Some(Path::from(segments)),
+                Err(error) => return bad(format!("URL parameter 'path' is not a path: {error}")),
+            },
+        };
+        let limit = limit(query)?;
+        Ok(Filter { path, limit })
+    }
+
+    /// Whether one of the resources is above, at or below the path.
+    pub(super) fn keeps(&self, request: &RequestInfo) -> bool {
+        self.path.as_ref().is_none_or(|path| {
+            let mut resources = request.resources.iter();
+            resources.any(|one| one.path.contains(path) || path.contains(&one.path))
+        })
+    }
+}
+
+/// The first parameter of this name, decoded.
+pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    form_urlencoded::parse(query?.as_bytes())
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
+}

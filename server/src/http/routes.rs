@@ -1,0 +1,203 @@
+//! The routes: a request is parsed into a [`Route`] once, and then answered.
+
+use super::Site;
+use super::answers::{
+    Answer, Refusal, content, json, live_page, text, varies, wants_json, wants_page,
+};
+use super::pages;
+use super::query::{self, Filter, Upgrade};
+use crate::locks::{Client, NotJoined};
+use crate::ws::{Connection, websocket_config};
+use hyper::body::Incoming;
+use hyper::{Request, Version};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Route {
+    /// `/healthz`
+    Health,
+    /// `/` and `/locks` for browsers
+    LivePage,
+    /// `/` for programs
+    Status,
+    /// `/namespaces`
+    Namespaces { limit: usize },
+    /// `/stats_v1` and `/stats`
+    Statistics { namespace: String },
+    /// `/locks` for programs
+    Locks { namespace: String, filter: Filter },
+    /// `DELETE /locks/TOKEN`
+    Revoke { namespace: String, token: u64 },
+    /// `/metrics`
+    Metrics,
+    /// `/v1`
+    Upgrade(Upgrade),
+}
+
+impl Route {
+    /// Reads path, method and parameters, in this order.
+    fn parse<B>(request: &Request<B>) -> Result<Route, Refusal> {
+        const READ: &str = "GET, HEAD";
+        let allow = |methods: &'static str| {
+            let mut allowed = methods.split(", ");
+            if allowed.any(|method| method == request.method().as_str()) {
+                return Ok(());
+            }
+            Err(Refusal::wrong_method(methods))
+        };
+        let query = request.uri().query();
+        let path = request.uri().path();
+        Ok(match path {
+            "/" | "/locks" if wants_page(request.headers()) => {
+                allow(READ)?;
+                Route::LivePage
+            }
+            "/" => {
+                allow(READ)?;
+                Route::Status
+            }
+            "/healthz" => {
+                allow(READ)?;
+                Route::Health
+            }
+            "/metrics" => {
+                allow(READ)?;
+                Route::Metrics
+            }
+            "/namespaces" => {
+                allow(READ)?;
+                let limit = query::limit(query)?;
+                Route::Namespaces { limit }
+            }
+            "/stats_v1" | "/stats" => {
+                allow(READ)?;
+                let namespace = query::namespace(query)?;
+                Route::Statistics { namespace }
+            }
+            "/locks" => {
+                allow(READ)?;
+                let namespace = query::namespace(query)?;
+                let filter = Filter::parse(query)?;
+                Route::Locks { namespace, filter }
+            }
+            "/v1" => {
+                allow("GET")?;
+                Route::Upgrade(Upgrade::parse(query)?)
+            }
+            _ => {
+                let token = path.strip_prefix("/locks/");
+                let token = token.ok_or_else(Refusal::no_such_page)?;
+                allow("DELETE")?;
+                let token = query::token(token)?;
+                let namespace = query::namespace(query)?;
+                Route::Revoke { namespace, token }
+            }
+        })
+    }
+}
+
+/// Answers one request.
+pub(super) async fn respond(
+    site: &Arc<Site>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Answer {
+    let as_json = wants_json(request.headers());
+    match answer(site, peer, request).await {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            site.shared.metrics.refused.inc();
+            refusal.answer(as_json)
+        }
+    }
+}
+
+async fn answer(
+    site: &Arc<Site>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    let Site { access, shared, .. } = &**site;
+    access.check_origin(&request)?;
+    match Route::parse(&request)? {
+        Route::Health => Ok(text("ok\n".to_owned())),
+        Route::LivePage => Ok(live_page()),
+        Route::Status => {
+            let pass = access.pass(&request)?;
+            Ok(varies(text(pages::status(site, &pass))))
+        }
+        Route::Namespaces { limit } => {
+            let pass = access.pass(&request)?;
+            Ok(json(&pages::namespaces(site, &pass, limit)))
+        }
+        Route::Statistics { namespace } => {
+            access.check_namespace(&request, &namespace)?;
+            let namespace = pages::find(site, &namespace)?;
+            Ok(json(&pages::statistics(&namespace)))
+        }
+        Route::Locks { namespace, filter } => {
+            access.check_namespace(&request, &namespace)?;
+            let namespace = pages::find(site, &namespace)?;
+            // The list is bounded, but the walk is not: it visits every request of the namespace.
+            let listed =
+                tokio::task::spawn_blocking(move || json(&pages::locks(&namespace, &filter)));
+            let answer = listed.await.map_err(|_| Refusal::shutting_down())?;
+            Ok(varies(answer))
+        }
+        Route::Revoke { namespace, token } => {
+            access.check_namespace(&request, &namespace)?;
+            access.check_revoke()?;
+            let namespace = pages::find(site, &namespace)?;
+            Ok(json(&pages::revoke(&namespace, token, peer)?))
+        }
+        Route::Metrics => {
+            access.check_everywhere(&request)?;
+            let (kind, figures) = shared.metrics.text(&shared.namespaces.totals());
+            Ok(content(kind, figures))
+        }
+        Route::Upgrade(asked) => {
+            access.check_namespace(&request, &asked.namespace)?;
+            upgrade(site, peer, request, asked)
+        }
+    }
+}
+
+fn upgrade(
+    site: &Site,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+    asked: Upgrade,
+) -> Result<Answer, Refusal> {
+    let Site { shared, .. } = site;
+    let config = &shared.config;
+    let abandon_timeout = asked.check(config)?;
+    let can_upgrade = request.version() >= Version::HTTP_11;
+    if !can_upgrade || !hyper_tungstenite::is_upgrade_request(&request) {
+        return Err(Refusal::not_an_upgrade());
+    }
+    let websocket_config = websocket_config(config.max_message_bytes);
+    let (handshake, websocket) = hyper_tungstenite::upgrade(&mut request, Some(websocket_config))
+        .map_err(|error| Refusal::bad_handshake(&error))?;
+    let place = Arc::clone(&site.places)
+        .try_acquire_owned()
+        .map_err(|_| Refusal::too_many("connections", config.max_connections))?;
+    let id = site.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
+    let client = Client {
+        id,
+        address: peer,
+        name: asked.client,
+        abandon_timeout,
+    };
+    // Joined before the answer is sent: a client that has read it finds its namespace at the pages.
+    let joined = shared.namespaces.join(&asked.namespace, client);
+    let member = joined.map_err(|error| match error {
+        NotJoined::Closed => Refusal::shutting_down(),
+        NotJoined::Full => Refusal::too_many("namespaces", config.max_namespaces),
+    })?;
+    let connection = Connection::new(Arc::clone(shared), member, place);
+    shared.tasks.spawn(connection.serve(websocket));
+    Ok(handshake)
+}

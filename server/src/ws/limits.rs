@@ -1,0 +1,32 @@
+//! The limits on what a client locks.
+
+use crate::config::Config;
+use locktopus_protocol::Resource;
+
+/// Whether the limits of the server allow this set.
+///
+/// # Errors
+/// The error text of v1, which names the limit.
+pub(super) fn check(config: &Config, resources: &[Resource]) -> Result<(), String> {
+    at_most(
+        "lock of",
+        resources.len(),
+        "resources",
+        config.max_resources,
+    )?;
+    for Resource { path, .. } in resources {
+        at_most("path of", path.len(), "segments", config.max_path_depth)?;
+        let bytes = path.iter().map(|segment| segment.len() + 1).sum();
+        at_most("path of", bytes, "bytes", config.max_path_bytes)?;
+    }
+    Ok(())
+}
+
+fn at_most(what: &str, count: usize, unit: &str, limit: usize) -> Result<(), String> {
+    if count > limit {
+        return Err(format!(
+            "{what} {count} {unit}; at most {limit} are allowed"
+        ));
+    }
+    Ok(())
+}

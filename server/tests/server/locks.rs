@@ -1,0 +1,96 @@
+//! `GET /locks`: the requests of a namespace.
+
+use crate::common::{HOUR, Server};
+use serde_json::{Value, json};
+
+fn tokens(listing: &Value) -> Vec<&str> {
+    let requests = listing["requests"].as_array().expect("requests");
+    requests
+        .iter()
+        .map(|request| request["token"].as_str().expect("a token"))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_listing_names_holders_and_waiters_and_what_they_wait_for() {
+    let server = Server::start().await;
+    let mut holder = server
+        .connect(&format!("namespace=n&client=nightly%20job&{HOUR}"))
+        .await;
+    let mut waiter = server.connect("namespace=n").await;
+    let held = holder.lock("w:a/b r:").await;
+    let waits = waiter.enqueue("w:a").await;
+    let listing = server.get_json("/locks?namespace=n").await;
+    assert_eq!(listing["namespace"], "n");
+    assert_eq!(listing["truncated"], false);
+    assert_eq!(tokens(&listing), [&held, &waits]);
+    let [holding, waiting] = [&listing["requests"][0], &listing["requests"][1]];
+    assert_eq!(holding["state"], "acquired");
+    assert_eq!(holding["waits_for"], Value::Null);
+    assert_eq!(
+        holding["resources"],
+        json!([{"type": "read", "path": []}, {"type": "write", "path": ["a", "b"]}])
+    );
+    let connection = &holding["connection"];
+    assert_eq!(connection["client"], "nightly job");
+    assert_eq!(connection["connected"], true);
+    assert_eq!(connection["released_in_ms"], Value::Null);
+    assert_eq!(connection["abandon_timeout_ms"], 3_600_000);
+    assert!(
+        connection["address"]
+            .as_str()
+            .expect("text")
+            .starts_with("127.0.0.1:")
+    );
+    assert_eq!(waiting["state"], "waiting");
+    assert_eq!(waiting["waits_for"], held);
+    assert_eq!(waiting["connection"]["client"], Value::Null);
+    assert!(waiting["since_ms"].as_u64().expect("a number") < 60_000);
+
+    drop(holder);
+    server
+        .until(|stats| stats.is_some_and(|stats| stats["connections"] == 1))
+        .await;
+    let listing = server.get_json("/locks?namespace=n").await;
+    assert_eq!(
+        listing["requests"][0]["connection"]["connected"], false,
+        "abandoned"
+    );
+}
+
+#[tokio::test]
+async fn a_path_and_a_limit_narrow_the_listing() {
+    let server = Server::start().await;
+    let mut clients = Vec::new();
+    let mut ids = Vec::new();
+    for set in ["r:", "r:a", "r:a/b", "r:a/b/c", "r:a/c", "r:b r:a/b"] {
+        let mut client = server.connect("namespace=n").await;
+        ids.push(client.lock(set).await);
+        clients.push(client);
+    }
+    for (path, listed) in [
+        ("", &[0, 1, 2, 3, 4, 5][..]),
+        ("a", &[0, 1, 2, 3, 4, 5]),
+        ("a/b", &[0, 1, 2, 3, 5]),
+        ("a/b/c/d", &[0, 1, 2, 3, 5]),
+        ("b", &[0, 5]),
+        ("c", &[0]),
+    ] {
+        let listing = server
+            .get_json(&format!("/locks?namespace=n&path={path}"))
+            .await;
+        let expected: Vec<&str> = listed.iter().map(|index| ids[*index].as_str()).collect();
+        assert_eq!(tokens(&listing), expected, "{path}");
+    }
+    let listing = server.get_json("/locks?namespace=n&limit=2").await;
+    assert_eq!(
+        (tokens(&listing).len(), &listing["truncated"]),
+        (2, &json!(true))
+    );
+    for (query, part) in [("path=%5Cx", "'path'"), ("limit=-1", "'limit'")] {
+        let (status, body) = server.get(&format!("/locks?namespace=n&{query}")).await;
+        assert!(status == 400 && body.contains(part), "{body}");
+    }
+    assert_eq!(server.get("/locks?namespace=m").await.0, 404);
+    assert_eq!(server.get("/locks").await.0, 400);
+}

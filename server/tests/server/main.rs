@@ -1,0 +1,13 @@
+//! Tests of the server over real sockets, and of its command as a process. Names of tests are claims.
+
+mod access;
+mod common;
+mod config;
+mod faults;
+mod locks;
+mod pages;
+mod process;
+mod protocol;
+mod refusals;
+mod revocation;
+mod shutdown;
