@@ -1,47 +1,93 @@
-//! What the server does under load, one line a case: `name value unit`. The clients are this process,
-//! on the same machine: both sides share its cores.
+//! The server under load: one line for each figure, `name value unit`.
 //!
 //! ```sh
 //! cargo bench -p locktopus-server --bench load
 //! ```
+//!
+//! It starts servers, and runs `locktopus bench` against them as a process on the same machine: both share its cores.
+//! `LOCKTOPUS_COMMAND` names the command; otherwise it is built first.
 
-use futures_util::future::join_all;
-use futures_util::{SinkExt, StreamExt};
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use serde_json::Value;
+use std::env;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use std::thread;
+use std::time::Duration;
 
-/// How long each case is measured, and how long it runs before that.
-const MEASURED: Duration = Duration::from_secs(2);
-const WARM_UP: Duration = Duration::from_millis(500);
+const SERVER: &str = env!("CARGO_BIN_EXE_locktopus-server");
+const CONNECTIONS: [usize; 5] = [1, 16, 64, 256, 1_000];
+const IDLE_CONNECTIONS: usize = 5_000;
 
-/// Idle connections are opened so many at a time.
-const BATCH: u64 = 500;
-
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() {
+fn main() {
+    let command = command();
+    idle_memory(&command);
     let server = Server::start();
-    idle(&server, 5_000).await;
-    drop(server);
+    for mode in ["uncontended", "contended", "held:10000"] {
+        for connections in CONNECTIONS {
+            report(&server.bench(&command, mode, connections));
+        }
+    }
+    report(&server.bench(&command, "handoff", 2));
+}
 
+/// The path of `locktopus`, of the same profile as the server.
+fn command() -> PathBuf {
+    if let Some(path) = env::var_os("LOCKTOPUS_COMMAND") {
+        return path.into();
+    }
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let build = Command::new(cargo)
+        .args([
+            "build",
+            "--release",
+            "-p",
+            "locktopus-client",
+            "--features",
+            "cli",
+        ])
+        .status();
+    assert!(build.expect("cargo runs").success(), "no command");
+    Path::new(SERVER).with_file_name("locktopus")
+}
+
+/// Prints the figures of `locktopus bench --json`.
+fn report(figures: &Value) {
+    let (mode, connections) = (&figures["mode"], &figures["connections"]);
+    let name = format!("{}_{connections}_connections", mode.as_str().expect("text"));
+    let rate = figures["per_second"].as_f64().expect("a number");
+    println!("{name} {rate:.0} per_second");
+    for quantile in ["p50", "p99"] {
+        println!("{name}_{quantile} {} us", figures["latency_us"][quantile]);
+    }
+}
+
+/// The memory that an idle connection takes in the server.
+fn idle_memory(command: &Path) {
     let server = Server::start();
-    for connections in [1, 16, 64, 256, 1_000] {
-        throughput(&server, "uncontended", connections, Some).await;
+    // The first connections start what all connections share.
+    server.bench(command, "idle", 100);
+    let before = server.resident();
+    let mut bench = server.bench_command(command, "idle", IDLE_CONNECTIONS);
+    let mut bench = bench.stdout(Stdio::null()).spawn().expect("starts");
+    while server.connections() < IDLE_CONNECTIONS {
+        assert_eq!(
+            bench.try_wait().expect("a child"),
+            None,
+            "too few connections"
+        );
+        thread::sleep(Duration::from_millis(50));
     }
-    for connections in [1, 16, 64, 256, 1_000] {
-        throughput(&server, "contended", connections, |_| None).await;
+    let after = server.resident();
+    bench.wait().expect("a child");
+    match (before, after) {
+        (Some(before), Some(after)) => {
+            let each = after.saturating_sub(before) / IDLE_CONNECTIONS;
+            println!("idle_{IDLE_CONNECTIONS}_connections_memory {each} bytes_each");
+        }
+        _ => println!("# this system does not show the resident memory of a process"),
     }
-    let holders = hold(&server, 10_000).await;
-    for connections in [1, 16, 64, 256, 1_000] {
-        throughput(&server, "beside_10000_held", connections, Some).await;
-    }
-    drop(holders);
-    hand_over(&server).await;
 }
 
 struct Server {
@@ -51,15 +97,8 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_locktopus-server"))
-            .args([
-                "--host",
-                "127.0.0.1",
-                "--port",
-                "0",
-                "--default-abandon-timeout",
-                "0",
-            ])
+        let mut child = Command::new(SERVER)
+            .args(["--host", "127.0.0.1", "--port", "0"])
             .stdout(Stdio::piped())
             .spawn()
             .expect("starts");
@@ -74,21 +113,49 @@ impl Server {
         }
     }
 
-    async fn connect(&self, namespace: u64) -> Client {
-        let stream = TcpStream::connect(self.address).await.expect("connects");
-        stream.set_nodelay(true).expect("a socket");
-        let url = format!("ws://{}/v1?namespace=app-{namespace}", self.address);
-        // The default, 128 KiB for each, would measure the caches of the machine.
-        let config = WebSocketConfig::default().read_buffer_size(4 * 1024);
-        let connected = client_async_with_config(url, stream, Some(config)).await;
-        Client(connected.expect("upgraded").0)
+    fn bench_command(&self, command: &Path, mode: &str, connections: usize) -> Command {
+        let mut bench = Command::new(command);
+        bench
+            .args([
+                "bench",
+                "--json",
+                "--namespace",
+                "load",
+                "--seconds",
+                "2",
+                "--warm-up",
+                "500ms",
+            ])
+            .args(["--url", &format!("ws://{}", self.address), "--mode", mode])
+            .args(["--connections", &connections.to_string()]);
+        bench
     }
 
-    /// Resident memory, in bytes.
-    fn resident(&self) -> Option<f64> {
+    fn bench(&self, command: &Path, mode: &str, connections: usize) -> Value {
+        let mut bench = self.bench_command(command, mode, connections);
+        let output = bench.stderr(Stdio::inherit()).output().expect("runs");
+        assert!(output.status.success(), "{mode}: {}", output.status);
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// How many connections are open.
+    fn connections(&self) -> usize {
+        let mut stream = TcpStream::connect(self.address).expect("connects");
+        let head = "GET /namespaces HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let page: Value = serde_json::from_str(body).expect("JSON");
+        let connections = page["connections"].as_u64().expect("a number");
+        usize::try_from(connections).expect("few")
+    }
+
+    /// Resident memory, in bytes; `None` where the system does not show it.
+    fn resident(&self) -> Option<usize> {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).ok()?;
-        let pages: f64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-        Some(pages * 4096.0)
+        let pages: usize = statm.split_whitespace().nth(1)?.parse().ok()?;
+        Some(pages * 4096)
     }
 }
 
@@ -96,140 +163,5 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-struct Client(WebSocketStream<TcpStream>);
-
-impl Client {
-    async fn send(&mut self, message: &str) {
-        self.0.send(Message::text(message)).await.expect("sent");
-    }
-
-    /// Waits for the message that says this state.
-    async fn until(&mut self, state: &str) {
-        loop {
-            let message = self.0.next().await.expect("open").expect("a message");
-            if let Message::Text(text) = message
-                && text.contains(state)
-            {
-                return;
-            }
-        }
-    }
-}
-
-fn lock_of(paths: impl Iterator<Item = String>) -> String {
-    let resources: Vec<String> = paths
-        .map(|path| format!(r#"{{"type":"write","path":["load","{path}"]}}"#))
-        .collect();
-    format!(
-        r#"{{"action":"lock","resources":[{}]}}"#,
-        resources.join(",")
-    )
-}
-
-const RELEASE: &str = r#"{"action":"release"}"#;
-
-/// What an idle connection takes in the server. A hundred applications.
-async fn idle(server: &Server, count: u64) {
-    // Whatever the first connections bring up once is not theirs.
-    let mut connections = join_all((0..100).map(|i| server.connect(i))).await;
-    let before = server.resident();
-    for batch in 0..count / BATCH {
-        let all = (0..BATCH).map(|i| server.connect((batch * BATCH + i) % 100));
-        connections.extend(join_all(all).await);
-    }
-    match (before, server.resident()) {
-        (Some(before), Some(after)) => {
-            println!("idle_connections {count} count");
-            println!(
-                "idle_connection_memory {:.0} bytes",
-                (after - before) / count as f64
-            );
-        }
-        _ => println!("# this system does not tell the resident memory of a process"),
-    }
-}
-
-/// So many resources, held by a few connections.
-async fn hold(server: &Server, count: usize) -> Vec<Client> {
-    const EACH: usize = 1_000;
-    let mut holders = Vec::new();
-    for holder in 0..count / EACH {
-        let mut client = server.connect(0).await;
-        let lock = lock_of((0..EACH).map(|path| format!("held-{holder}-{path}")));
-        client.send(&lock).await;
-        client.until("acquired").await;
-        holders.push(client);
-    }
-    holders
-}
-
-/// Each connection locks and releases all the time, a path of its own or the one of all.
-async fn throughput(server: &Server, name: &str, connections: u64, own: fn(u64) -> Option<u64>) {
-    let mut clients = Vec::new();
-    for start in (0..connections).step_by(BATCH as usize) {
-        let batch = start..connections.min(start + BATCH);
-        clients.extend(join_all(batch.map(|_| server.connect(0))).await);
-    }
-    let start = Instant::now() + WARM_UP;
-    let end = start + MEASURED;
-    let tasks = clients.into_iter().zip(0..).map(|(mut client, number)| {
-        let path = own(number).map_or("all".to_owned(), |number| format!("own-{number}"));
-        let lock = lock_of(std::iter::once(path));
-        tokio::spawn(async move {
-            let mut took = Vec::new();
-            loop {
-                let begin = Instant::now();
-                if begin > end {
-                    return took;
-                }
-                client.send(&lock).await;
-                client.until("acquired").await;
-                client.send(RELEASE).await;
-                client.until("ready").await;
-                if begin > start {
-                    took.push(begin.elapsed());
-                }
-            }
-        })
-    });
-    let mut took = Vec::new();
-    for task in tasks.collect::<Vec<_>>() {
-        took.extend(task.await.expect("no panic"));
-    }
-    let rounds = took.len() as f64 / MEASURED.as_secs_f64();
-    println!("{name}_{connections}_connections {rounds:.0} rounds/s");
-    quantiles(&format!("{name}_{connections}_connections"), took);
-}
-
-/// From the moment in which one releases to the moment in which the next hears that it has the lock.
-async fn hand_over(server: &Server) {
-    let mut holder = server.connect(1).await;
-    let mut waiter = server.connect(1).await;
-    let lock = lock_of(std::iter::once("handed".to_owned()));
-    holder.send(&lock).await;
-    holder.until("acquired").await;
-    let mut took = Vec::new();
-    for _ in 0..10_000 {
-        waiter.send(&lock).await;
-        waiter.until("enqueued").await;
-        let begin = Instant::now();
-        holder.send(RELEASE).await;
-        waiter.until("acquired").await;
-        took.push(begin.elapsed());
-        holder.until("ready").await;
-        std::mem::swap(&mut holder, &mut waiter);
-    }
-    quantiles("release_to_next_acquired", took);
-}
-
-fn quantiles(name: &str, mut took: Vec<Duration>) {
-    took.sort_unstable();
-    for (quantile, percent) in [("p50", 50), ("p99", 99)] {
-        if let Some(time) = took.get(took.len() * percent / 100) {
-            println!("{name}_{quantile} {:.0} us", time.as_secs_f64() * 1e6);
-        }
     }
 }
