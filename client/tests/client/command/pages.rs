@@ -18,7 +18,7 @@ const LOCKS: &str = r#"{"namespace":"x","last_token":"1790000000000017","truncat
  "resources":[{"type":"write","path":["a"]}],
  "connection":{"id":6,"address":"127.0.0.1:40001","client":null,"connected":true,"abandon_timeout_ms":60000,"released_in_ms":null}}]}"#;
 
-const NAMESPACES: &str = r#"{"version":"0.1.0","uptime_ms":61234,"connections":3,"namespaces":[
+const NAMESPACES: &str = r#"{"version":"0.1.0","truncated":false,"uptime_ms":61234,"connections":3,"namespaces":[
 {"namespace":"x","connections":3,"acquired":1,"waiting":2,"resources":3,"last_token":"1790000000000017"}]}"#;
 
 /// A server with one answer.
