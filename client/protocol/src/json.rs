@@ -1,4 +1,4 @@
-//! What the messages and the pages need of serde.
+//! Helpers for serde that the messages and the pages share.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};

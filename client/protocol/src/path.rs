@@ -63,7 +63,7 @@ pub fn parse(text: &str) -> Result<Vec<String>, ParsePathError> {
     }
 }
 
-/// Reads what follows a backslash: the character that it stands for, and the rest of the text.
+/// Reads the text after a backslash. Returns the escaped character, if it is not `\\e`, and the rest of the text.
 fn unescape(text: &str) -> Option<(Option<char>, &str)> {
     let mut chars = text.chars();
     match chars.next()? {

@@ -17,18 +17,24 @@ pub enum Mode {
     Write,
 }
 
+impl Mode {
+    fn parse(text: &str) -> Result<Mode, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "read" | "r" => Ok(Mode::Read),
+            "write" | "w" => Ok(Mode::Write),
+            _ => Err(format!(
+                "unknown type {}; allowed are read and write",
+                quote(text)
+            )),
+        }
+    }
+}
+
 /// Reads `read` and `write` in any case, and `r` and `w` for short.
 impl<'de> Deserialize<'de> for Mode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
-        match text.to_ascii_lowercase().as_str() {
-            "read" | "r" => Ok(Mode::Read),
-            "write" | "w" => Ok(Mode::Write),
-            _ => Err(D::Error::custom(format_args!(
-                "unknown type {}; allowed are read and write",
-                quote(&text)
-            ))),
-        }
+        Mode::parse(&text).map_err(D::Error::custom)
     }
 }
 
@@ -40,7 +46,7 @@ pub struct Resource {
     /// The mode in which the path is locked.
     #[serde(rename = "type")]
     pub mode: Mode,
-    /// The segments of the path. An empty list is the root; a JSON member that is missing or null reads as the root, too.
+    /// The segments of the path. An empty list is the root, and so is a JSON member that is missing or null.
     pub path: Vec<String>,
 }
 
@@ -71,17 +77,26 @@ impl Resource {
     }
 }
 
+/// The members of a resource, before the mode is checked.
+#[derive(Deserialize)]
+pub(crate) struct Members<'a> {
+    #[serde(rename = "type", borrow)]
+    mode: Cow<'a, str>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    path: Vec<String>,
+}
+
+impl Members<'_> {
+    pub(crate) fn check(self) -> Result<Resource, String> {
+        let mode = Mode::parse(&self.mode)?;
+        let path = self.path;
+        Ok(Resource { mode, path })
+    }
+}
+
 impl<'de> Deserialize<'de> for Resource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Resource, D::Error> {
-        #[derive(Deserialize)]
-        struct Members {
-            #[serde(rename = "type")]
-            mode: Mode,
-            #[serde(default, deserialize_with = "null_as_default")]
-            path: Vec<String>,
-        }
-
-        let Object(Members { mode, path }) = Object::deserialize(deserializer)?;
-        Ok(Resource { mode, path })
+        let Object(members) = Object::<Members<'de>>::deserialize(deserializer)?;
+        members.check().map_err(D::Error::custom)
     }
 }

@@ -29,7 +29,7 @@
 //! ```
 
 use crate::json::{Object, null_as_default, quote, text_or_number};
-use crate::resource::Resource;
+use crate::resource::{Members, Resource};
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use std::borrow::Cow;
@@ -91,6 +91,18 @@ impl Refusal {
     }
 }
 
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow, default, deserialize_with = "null_as_default")]
+    resources: Vec<Object<Members<'a>>>,
+}
+
 /// A message of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", content = "resources", rename_all = "lowercase")]
@@ -108,22 +120,19 @@ impl Request {
     /// # Errors
     /// [`DecodeError`] if the message is not JSON, is not an object with a known `action`, or has malformed resources.
     pub fn decode(message: &[u8]) -> Result<Request, DecodeError> {
-        #[derive(Deserialize)]
-        struct Head<'a> {
-            #[serde(borrow)]
-            action: Cow<'a, str>,
-        }
-        #[derive(Deserialize)]
-        struct Body {
-            #[serde(default, deserialize_with = "null_as_default")]
-            resources: Vec<Resource>,
-        }
-
-        let Object(head): Object<Head<'_>> = serde_json::from_slice(message)?;
+        const ALLOWED: &str =
+            r#"; allowed: {"action":"lock","resources":[…]} or {"action":"release"}"#;
+        let bad = |error| DecodeError::new(&error, ALLOWED);
+        let Object(head): Object<Head<'_>> = serde_json::from_slice(message).map_err(bad)?;
         match &*head.action {
-            "lock" => Ok(Request::Lock(
-                serde_json::from_slice::<Object<Body>>(message)?.0.resources,
-            )),
+            "lock" => {
+                let Object(body): Object<Body<'_>> =
+                    serde_json::from_slice(message).map_err(bad)?;
+                let resources = body.resources.into_iter();
+                let resources = resources.map(|Object(members)| members.check());
+                let resources: Result<_, String> = resources.collect();
+                Ok(Request::Lock(resources.map_err(DecodeError)?))
+            }
             "release" => Ok(Request::Release),
             unknown => Err(DecodeError(format!(
                 "unknown action {}; allowed are lock and release",
@@ -188,7 +197,8 @@ impl Response {
     /// # Errors
     /// [`DecodeError`] if the message is not JSON or not a known message.
     pub fn decode(message: &[u8]) -> Result<Response, DecodeError> {
-        Ok(serde_json::from_slice(message)?)
+        const ALLOWED: &str = r#"; allowed: {"id":…,"action":…,"state":…} or {"error":…}"#;
+        serde_json::from_slice(message).map_err(|error| DecodeError::new(&error, ALLOWED))
     }
 
     /// The JSON text of the message.
@@ -214,24 +224,17 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-impl From<serde_json::Error> for DecodeError {
-    fn from(error: serde_json::Error) -> DecodeError {
-        const ALLOWED: &str =
-            r#"; allowed: {"action":"lock","resources":[…]} or {"action":"release"}"#;
+impl DecodeError {
+    fn new(error: &serde_json::Error, allowed: &str) -> DecodeError {
         let text = error.to_string();
         // The position says little: a message is one line.
-        let (what, _) = text.rsplit_once(" at line ").unwrap_or((&text, ""));
-        DecodeError(match error.classify() {
-            // An error of ours, which says what is allowed and is short.
-            Category::Data if what.contains("allowed") => what.to_owned(),
-            Category::Data => fit(what, MAX_ERROR_BYTES - ALLOWED.len()) + ALLOWED,
-            _ => {
-                fit(
-                    &format!("not JSON: {what}"),
-                    MAX_ERROR_BYTES - ALLOWED.len(),
-                ) + ALLOWED
-            }
-        })
+        let (problem, _) = text.rsplit_once(" at line ").unwrap_or((&text, ""));
+        let kind = match error.classify() {
+            Category::Data => "",
+            _ => "not JSON: ",
+        };
+        let problem = format!("{kind}{problem}");
+        DecodeError(fit(&problem, MAX_ERROR_BYTES - allowed.len()) + allowed)
     }
 }
 
@@ -373,6 +376,18 @@ mod tests {
                 parts.iter().all(|part| error.contains(part)),
                 "{message}: {error}"
             );
+        }
+    }
+
+    /// The word in the quoted input was taken for the end of a sentence of ours.
+    #[test]
+    fn an_error_that_quotes_the_word_allowed_still_names_the_allowed_messages() {
+        for length in [0, 5000] {
+            let text = "x".repeat(length) + "allowed";
+            let error = decode(&format!(r#"{{"action":"lock","resources":"{text}"}}"#));
+            let error = error.expect_err("no list");
+            assert!(error.ends_with(r#"or {"action":"release"}"#), "{error}");
+            assert!(error.len() <= MAX_ERROR_BYTES, "{error}");
         }
     }
 
