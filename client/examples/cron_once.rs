@@ -1,12 +1,12 @@
-//! Many hosts start the same job at the same time. One runs it.
+//! Many hosts start the same job at the same time, and one of them runs it.
 //!
 //! ```sh
 //! cargo run -p locktopus-client --example cron_once -- ws://127.0.0.1:9009
 //! ```
 //!
-//! Who does not get the lock at once goes home: somebody runs the job. Who gets it looks whether
-//! the job has run already, since a host that comes late finds the lock free again. It stops if the
-//! lock is lost: another host may start the job then. In a crontab, without a program:
+//! A host that does not get the lock at once has nothing to do: another host runs the job. A host that gets the lock
+//! checks whether the job has already run, since a late host finds the lock free again. It stops if the lock is lost,
+//! since another host may start the job then. The same in a crontab, without a program:
 //! `locktopus run -w cron/nightly --try -E 0 -- ./nightly`.
 
 use locktopus_client::{Client, DEFAULT_URL, Error, Options, Resource};
@@ -22,9 +22,9 @@ async fn main() -> Result<(), Error> {
     run(url.as_deref().unwrap_or(DEFAULT_URL)).await
 }
 
-/// The example, on this server.
+/// Runs the example against this server.
 pub(crate) async fn run(url: &str) -> Result<(), Error> {
-    // What all hosts see, such as a table of the jobs that are done.
+    // Shared by all hosts, as a table of finished jobs would be.
     let runs = Arc::new(AtomicU32::new(0));
     let mut hosts = vec![];
     for number in 0..HOSTS {

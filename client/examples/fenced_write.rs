@@ -1,4 +1,4 @@
-//! What a holder does that is paused for too long, with and without a fencing token.
+//! The late write of a holder that was paused for too long, with and without a fencing token.
 //!
 //! ```sh
 //! cargo run -p locktopus-client --example fenced_write -- ws://127.0.0.1:9009
@@ -10,16 +10,16 @@
 //! fast                                        lock (token 2) ── reads 0, writes 1 ──
 //! ```
 //!
-//! Two increments and the value is 1: an update is lost, though each of the two held the lock. A store
-//! that remembers the largest token it has seen refuses the late write.
+//! After two increments the value is 1: an update is lost, though each writer held the lock when it read. A store that
+//! keeps the largest token it has seen refuses the late write.
 
 use locktopus_client::{Client, DEFAULT_URL, Error, Options, Resource};
 use std::time::Duration;
 
-/// Short, so that the example is.
+/// Short, so that the example does not take long.
 const ABANDON_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A value, and the largest token that came with a write.
+/// A value, and the largest token of a write.
 #[derive(Default)]
 struct Store {
     value: u32,
@@ -27,12 +27,12 @@ struct Store {
 }
 
 impl Store {
-    /// Takes whatever comes.
+    /// Accepts every write.
     fn write(&mut self, value: u32) {
         self.value = value;
     }
 
-    /// Refuses what is older than the newest.
+    /// Refuses a write whose token is smaller than the largest.
     fn write_fenced(&mut self, value: u32, token: u64) -> Result<(), u64> {
         match self.token {
             Some(newest) if token < newest => Err(newest),
@@ -52,14 +52,14 @@ async fn main() -> Result<(), Error> {
     run(url.as_deref().unwrap_or(DEFAULT_URL)).await
 }
 
-/// The example, on this server.
+/// Runs the example against this server.
 pub(crate) async fn run(url: &str) -> Result<(), Error> {
     for fenced in [false, true] {
         let mut store = Store::default();
         let slow = lock_and_stall(url).await?;
         let seen_by_slow = store.value;
 
-        // The server gives the lock to the next after the abandon timeout.
+        // The server grants the next lock after the abandon timeout.
         let client = Client::connect(url).await?;
         let fast = client.lock([Resource::write(["store"])]).await?;
         let fast_token = fast.token().expect("a server whose ids are tokens");
@@ -72,13 +72,13 @@ pub(crate) async fn run(url: &str) -> Result<(), Error> {
         }
         fast.release().await?;
 
-        // The slow one goes on as if nothing had been.
+        // The slow writer continues, and does not know that its lock is lost.
         if fenced {
             match store.write_fenced(seen_by_slow + 1, slow) {
                 Ok(()) => unreachable!("{slow} is less than {fast_token}"),
                 Err(newest) => {
                     println!(
-                        "with tokens: {slow} is refused, since {newest} was there; it starts over"
+                        "with tokens: {slow} is refused, since {newest} is larger; the slow writer starts over"
                     );
                     store
                         .write_fenced(store.value + 1, newest + 1)
@@ -96,8 +96,8 @@ pub(crate) async fn run(url: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes the lock in a program of its own, so to speak, whose network then ends without a word.
-/// It returns with the token: the program does not know that its lock is going to be lost.
+/// Takes the lock on a runtime of its own, like another program, whose network then fails. Returns the token: the
+/// program does not know that it will lose the lock.
 async fn lock_and_stall(url: &str) -> Result<u64, Error> {
     let mut options = Options::new(url)?;
     options.abandon_timeout = ABANDON_TIMEOUT;
@@ -110,7 +110,7 @@ async fn lock_and_stall(url: &str) -> Result<u64, Error> {
             let client = Client::connect(options).await?;
             client.lock([Resource::write(["store"])]).await
         });
-        // The socket is closed with the runtime; nobody tells the server of a release.
+        // The socket is closed with the runtime, without a release.
         runtime.shutdown_background();
         lock.map(|lock| lock.token().expect("a server whose ids are tokens"))
     };

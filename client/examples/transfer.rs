@@ -1,12 +1,12 @@
-//! Money moves between accounts, two at a time, and an auditor sees no sum that is wrong.
+//! Transfers of money between two accounts each, while an auditor checks the total.
 //!
 //! ```sh
 //! cargo run -p locktopus-client --example transfer -- ws://127.0.0.1:9009
 //! ```
 //!
-//! The bank knows no transactions: whoever moves money reads two balances, thinks, and writes two.
-//! Each transfer locks its two accounts as one set, so that there is no deadlock, whichever comes
-//! first. The auditor locks all of `accounts` for read, which waits for transfers and holds up new ones.
+//! The bank has no transactions: a transfer reads two balances, computes, and writes two balances. Each transfer locks
+//! its two accounts as one set, so that two transfers cannot deadlock. The auditor locks all of `accounts` for read: it
+//! waits for transfers that are under way, and new ones wait for it.
 
 use locktopus_client::{Client, DEFAULT_URL, Error, Resource};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const BEGIN: i64 = 100;
 const HOSTS: usize = 4;
 const TRANSFERS: usize = 25;
 
-/// Balances that anybody can read and write, one at a time.
+/// Balances that any host can read and write, one at a time.
 type Bank = Arc<Vec<AtomicI64>>;
 
 #[tokio::main]
@@ -27,12 +27,12 @@ async fn main() -> Result<(), Error> {
     run(url.as_deref().unwrap_or(DEFAULT_URL)).await
 }
 
-/// The example, on this server.
+/// Runs the example against this server.
 pub(crate) async fn run(url: &str) -> Result<(), Error> {
     let bank: Bank = Arc::new((0..ACCOUNTS).map(|_| AtomicI64::new(BEGIN)).collect());
     let mut hosts = vec![];
     for number in 0..HOSTS {
-        // As if each were a machine of its own.
+        // Each host has a client of its own, as on another machine.
         let client = Client::connect(url).await?;
         hosts.push(tokio::spawn(host(number, client, Arc::clone(&bank))));
     }

@@ -1,5 +1,5 @@
-//! What lies between a connection's task and the user of the connection: the handle that sends commands to the task,
-//! the stages of a request that the task reports, and the checkout, which gives the connection back.
+//! The link between a connection's task and the user of the connection: the handle that sends commands to the task, the
+//! stages of a request that the task reports, and the checkout, which gives the connection back.
 
 use crate::error::Error;
 use crate::keepalive::Keepalive;
@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 
 /// A command to the task of a connection.
 pub(crate) enum Command {
-    /// Send this request for a lock, and report through `stage` what becomes of it.
+    /// Send this request for a lock, and report its progress through `stage`.
     Lock {
         frame: Message,
         stage: watch::Sender<Stage>,
@@ -24,7 +24,7 @@ pub(crate) enum Command {
     },
 }
 
-/// What has become of a request for a lock.
+/// The progress of a request for a lock.
 #[derive(Debug, Clone)]
 pub(crate) enum Stage {
     /// The server has not answered yet.

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// | [`Refused`](Error::Refused) | nothing | correct the request: the text says what is allowed |
 /// | [`Revoked`](Error::Revoked) | nothing | stop using the lock: another client may hold it already |
 /// | [`Protocol`](Error::Protocol) | as for `Closed` | check that the URL is that of a Locktopus server; report it |
-/// | [`Closed`](Error::Closed) | a lock that was held stays locked for at most the abandon timeout | stop using it; lock again |
+/// | [`Closed`](Error::Closed) | a held lock stays locked for at most the abandon timeout | stop using it; lock again |
 /// | [`Timeout`](Error::Timeout) | nothing | try again later |
 ///
 /// An error of the operating system or of a lower protocol is the [`source`](std::error::Error::source), and is not
@@ -97,7 +97,7 @@ impl From<Infallible> for Error {
     }
 }
 
-/// What happened, as a sentence, and the error that caused it.
+/// A sentence about an error, and its cause.
 #[derive(Debug, Clone)]
 pub struct Detail {
     text: String,

@@ -13,7 +13,7 @@
 //! | feature | |
 //! |---|---|
 //! | `tls` | `wss://` and `https://`, with rustls and ring |
-//! | `pages` | [`Client::locks`], [`Client::status`] and [`Client::release_by_force`], with hyper |
+//! | `pages` | `Client::locks`, `Client::status` and `Client::release_by_force`, with hyper |
 //! | `cli` | the command `locktopus`; includes `pages` |
 //!
 //! There are no default features.

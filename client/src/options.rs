@@ -209,8 +209,8 @@ fn names_its_port(authority: &Authority) -> bool {
 
 const ALLOWED_URL: &str = "allowed: ws://, wss://, http:// or https://HOST[:PORT][/v1]";
 
-fn refuse(what: fmt::Arguments<'_>) -> Error {
-    Error::Options(what.to_string().into())
+fn refuse(text: fmt::Arguments<'_>) -> Error {
+    Error::Options(text.to_string().into())
 }
 
 impl TryFrom<&str> for Options {

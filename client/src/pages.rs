@@ -98,8 +98,8 @@ impl Client {
     /// The holder is told, but may still be at work. Only a fencing token protects the resource from it.
     ///
     /// # Errors
-    /// [`Error::Options`] if the token is not a number, [`Error::Refused`] with [`RefusalCode::LockNotFound`] if there is
-    /// no such lock, otherwise as for [`locks`](Client::locks).
+    /// [`Error::Options`] if the token is not a number, [`Error::Refused`] with [`RefusalCode::LockNotFound`] if no such
+    /// lock exists, otherwise as for [`locks`](Client::locks).
     ///
     /// # Cancel safety
     /// The lock may be released or not if the future is dropped.

@@ -120,7 +120,7 @@ impl Options {
 
     fn not_upgraded(&self, error: WebSocketError) -> Error {
         match error {
-            // The body of an HTTP answer that is no upgrade says why.
+            // The body of the answer has the reason.
             WebSocketError::Http(answer) => {
                 let body = answer.body().as_deref().unwrap_or_default();
                 let sentence = printable(&String::from_utf8_lossy(body));

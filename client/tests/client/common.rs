@@ -17,8 +17,8 @@ use tokio_tungstenite::{WebSocketStream, accept_async};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for at most [`PATIENCE`].
-pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, what).await.expect("it comes in time")
+pub(crate) async fn soon<T>(step: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, step).await.expect("it comes in time")
 }
 
 pub(crate) struct Server {

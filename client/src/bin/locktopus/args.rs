@@ -57,8 +57,8 @@ with_server_flags! {
     note = "The environment of the command has LOCKTOPUS_TOKEN, the fencing token, and LOCKTOPUS_RESOURCES, the set as \
             JSON. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to the command. If the lock is \
             lost, the command gets SIGTERM, and SIGKILL before another client can get the lock.",
-    note = "Exit status: that of the command; 128+n if signal n ended it; 126 or 127 if it could not be run; that of -E \
-            (75) if the lock was not granted in time; 69 if the server could not be reached or refused; 2 for bad \
+    note = "Exit status: that of the command; 128+n if signal n ended it; 126 or 127 if it could not be run; that of \
+            -E (75) if the lock was not granted in time; 69 if the server could not be reached or refused; 2 for bad \
             arguments.",
     note = "A path is written a/b/c, with \\/ for a slash in a segment and \\\\ for a backslash. '' is the root, which \
             covers all paths. \\e is an empty segment, \\u{{HEX}} any character."
@@ -175,8 +175,8 @@ with_server_flags! {
     help_triggers("-h", "--help"),
     example = "{command_name} --connections 64 --seconds 10 --mode contended",
     note = "Modes. uncontended: each connection locks a path of its own; latency from request to grant. contended: all \
-            connections lock one path; the latency includes the wait. handoff: pairs of connections pass a lock to each \
-            other; latency from the release of one to the grant of the other. idle: connections only answer pings and \
+            connections lock one path; the latency includes the wait. handoff: pairs of connections pass a lock to \
+            each other; latency from the release of one to the grant of the other. idle: connections only answer pings and \
             send one a second; latency of the pings. held:N: as uncontended, beside N held resources."
 )]
 struct Bench in NAMESPACE {

@@ -1,7 +1,7 @@
 //! The command line, brought into the form that argh reads.
 //!
-//! argh takes the value of a flag from the next argument, and all arguments as text. So `--flag=value` is split, and the
-//! command of `run`, which may have bytes that are not UTF-8, is split off first.
+//! argh takes the value of a flag from the next argument, and all arguments as text. So `--flag=value` is split, and
+//! the command of `run`, which may have bytes that are not UTF-8, is split off first.
 
 use crate::args::Locktopus;
 use argh::{ArgsInfo as _, CommandInfoWithArgs, EarlyExit, FlagInfoKind, FromArgs as _};

@@ -1,4 +1,4 @@
-//! What the command prints, and why it fails.
+//! Printing, errors and exit statuses.
 
 use locktopus_client::Error;
 use std::fmt::Write as _;

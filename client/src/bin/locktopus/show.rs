@@ -20,7 +20,7 @@ pub(crate) fn set(resources: &[Resource]) -> String {
     resources.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// The client of a request, and what is left of the abandon timeout if its connection has ended.
+/// The client of a request, and the rest of the abandon timeout if its connection has ended.
 pub(crate) fn client(request: &LockRequest) -> String {
     let Some(connection) = &request.connection else {
         return "?".to_owned();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Set if this test binary is to be a server.
 const BE_A_SERVER: &str = "LOCKTOPUS_TEST_BE_A_SERVER";
 
-/// The test by whose name [`Server::start`] starts this binary as a server, which can then be killed.
+/// Not a test: [`Server::start`] runs this binary with only this function, as a server that can be killed.
 #[test]
 fn server_process() {
     if std::env::var_os(BE_A_SERVER).is_none() {

@@ -127,8 +127,8 @@ impl Plan {
             ));
         }
         options.abandon_timeout = abandon_timeout;
-        // A server that ends without a word is noticed after the silence limit and two ping intervals. Together with the
-        // grace that is at most 11/12 of the abandon timeout.
+        // A server that ends without a word is noticed after the silence limit and two ping intervals. Together with
+        // the grace that is at most 11/12 of the abandon timeout.
         options.silence_limit = options.silence_limit.min(abandon_timeout / 4);
         options.ping_interval = options.ping_interval.min(abandon_timeout / 12);
         options.max_idle_connections = 1;
@@ -243,7 +243,7 @@ impl Plan {
         Ok(guard?)
     }
 
-    /// The request for which ours waits, in words. `None` if the server has no such page, or cuts the listing before it.
+    /// The request for which ours waits, in words. `None` if the server has no such page, or if the listing is cut.
     async fn holder(&self, client: &Client, id: &str) -> Option<String> {
         // The request in our way has a resource near one of our paths.
         for resource in self.resources.iter().take(MAX_LISTINGS) {
