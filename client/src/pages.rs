@@ -175,11 +175,7 @@ async fn answer(
 fn refused(status: StatusCode, body: &[u8]) -> Error {
     let (text, code) = match serde_json::from_slice(body) {
         Ok(Refusal { error, code }) => (error, Some(code)),
-        Err(_) => (
-            String::from_utf8_lossy(body).into_owned(),
-            // TODO: None, once the server sends codes.
-            (status == StatusCode::NOT_FOUND).then_some(RefusalCode::NamespaceNotFound),
-        ),
+        Err(_) => (String::from_utf8_lossy(body).into_owned(), None),
     };
     let text = format!("{} (HTTP status {status})", printable(&text));
     Error::Refused { text, code }

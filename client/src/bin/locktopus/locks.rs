@@ -90,6 +90,9 @@ fn table_of_namespaces(address: &str, server: &Namespaces) -> String {
         };
         page += "\n";
         page += &show::table(&head, server.namespaces.iter().map(row));
+        if server.truncated {
+            page += "the list is cut\n";
+        }
     }
     page
 }

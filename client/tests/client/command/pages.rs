@@ -123,6 +123,25 @@ async fn an_unused_namespace_has_no_locks() {
     assert_eq!(text(&output.stdout), "no locks in namespace default\n");
 }
 
+/// Only its code tells that a namespace is unused. An older server, and any other program, refuses in plain text.
+#[tokio::test]
+async fn a_plain_404_is_not_an_empty_listing() {
+    for body in [
+        "namespace not found; it exists while clients are connected to it\n",
+        r#"{"error":"namespace not found","code":"not_found"}"#,
+        r#"{"error":"namespace not found"}"#,
+    ] {
+        let pages = Pages::answer(1, "404 Not Found", body).await;
+        let (output, _) = pages.ask(&["locks"]).await;
+        assert_eq!(output.status.code(), Some(1), "{body}");
+        let error = text(&output.stderr);
+        assert!(
+            error.contains("namespace not found") && error.contains("404"),
+            "{error}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn watch_repeats_until_the_server_ends() {
     let pages = Pages::answer(2, "200 OK", LOCKS).await;
