@@ -3,7 +3,7 @@
 //! and all ends well.
 
 use crate::outstanding::Outstanding;
-use crate::steps::{Suspension, suspend_later};
+use crate::steps::{self, Suspension};
 use crate::{LockManager, Pending, Resource};
 use locktopus_loom_tests::{Mutation, with};
 use std::future::Future;
@@ -85,12 +85,12 @@ fn suspend_everywhere<T: Send>(
         // It owns the end of the channel: if a check fails here, the suspended thread is let go.
         let finished = thread::scope(move |scope| {
             let stalling = scope.spawn(move || {
-                suspend_later(Suspension {
+                let suspension = Suspension {
                     steps,
                     suspended: suspended_sender,
                     resume: resume_receiver,
-                });
-                operation(locks, prepared)
+                };
+                steps::suspended(suspension, || operation(locks, prepared))
             });
             // An error: it has ended before it took so many steps.
             let finished = suspended.recv().is_err();
@@ -212,12 +212,12 @@ fn in_a_close() {
         let mut poll = || drained.as_mut().poll(&mut context).is_ready();
         let finished = thread::scope(move |scope| {
             scope.spawn(move || {
-                suspend_later(Suspension {
+                let suspension = Suspension {
                     steps,
                     suspended: suspended_sender,
                     resume: resume_receiver,
-                });
-                locks.close();
+                };
+                steps::suspended(suspension, || locks.close());
             });
             let finished = suspended.recv().is_err();
             if !finished {

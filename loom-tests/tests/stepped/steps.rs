@@ -1,9 +1,10 @@
 //! What happens at a step: nothing, or the thread is suspended, or another virtual thread runs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::mpsc::{Receiver, Sender};
 
 thread_local! {
+    static OFF: Cell<bool> = const { Cell::new(false) };
     static SUSPENSION: RefCell<Option<Suspension>> = const { RefCell::new(None) };
 }
 
@@ -15,15 +16,31 @@ pub(crate) struct Suspension {
     pub(crate) resume: Receiver<()>,
 }
 
-/// Sets what is to happen to this thread.
-pub(crate) fn suspend_later(suspension: Suspension) {
+/// Runs an operation that is suspended at one of its steps, if it has so many.
+pub(crate) fn suspended<R>(suspension: Suspension, operation: impl FnOnce() -> R) -> R {
     SUSPENSION.set(Some(suspension));
+    let result = operation();
+    // The end of the thread takes steps, too, when it leaves the memory reclamation.
+    SUSPENSION.set(None);
+    result
+}
+
+/// Runs something of which no step counts: the reclamation of memory.
+///
+/// It drops the requests of earlier managers, on whichever thread pins next. As steps of that thread they
+/// would come before its own: a thread could be suspended only in these, and a history could not be
+/// repeated.
+pub(crate) fn without_steps<R>(run: impl FnOnce() -> R) -> R {
+    let before = OFF.replace(true);
+    let result = run();
+    OFF.set(before);
+    result
 }
 
 /// Called before every access to what threads share.
 pub(crate) fn step() {
     // What unwinds after a failed check goes straight on.
-    if std::thread::panicking() {
+    if std::thread::panicking() || OFF.get() {
         return;
     }
     if generator::is_generator() {

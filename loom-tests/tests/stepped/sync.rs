@@ -5,14 +5,26 @@
 mod real;
 
 pub(crate) use real::{
-    Arc, CachePadded, Guard, Ordering, fence, identity, into_inner, park, pin, spin_until, thread,
+    Arc, CachePadded, Ordering, fence, identity, into_inner, park, spin_until, thread,
 };
 
-use crate::steps::step;
+use crate::steps::{step, without_steps};
 use std::ops::Bound;
 
 /// Few enough for short histories to purge.
 pub(crate) const FEW_DEAD: u32 = 2;
+
+pub(crate) struct Guard(real::Guard);
+
+impl Guard {
+    pub(crate) fn flush(&self) {
+        without_steps(|| self.0.flush());
+    }
+}
+
+pub(crate) fn pin() -> Guard {
+    Guard(without_steps(real::pin))
+}
 
 macro_rules! stepped {
     ($($atomic:ident of $value:ty: $($method:ident($($arg:ident: $kind:ty),*) $(-> $result:ty)?),*;)*) => {
@@ -66,12 +78,12 @@ impl<K: Ord + Send + 'static, V: Send + 'static> List<K, V> {
         guard: &'g Guard,
     ) -> Inserted<'a, 'g, K, V> {
         step();
-        Inserted(self.0.insert(key, value, guard))
+        Inserted(self.0.insert(key, value, &guard.0))
     }
 
     pub(crate) fn remove(&self, key: &K, guard: &Guard) {
         step();
-        self.0.remove(key, guard);
+        self.0.remove(key, &guard.0);
     }
 
     pub(crate) fn seek<'a: 'g, 'g>(
@@ -80,7 +92,7 @@ impl<K: Ord + Send + 'static, V: Send + 'static> List<K, V> {
         guard: &'g Guard,
     ) -> Option<Entry<'a, 'g, K, V>> {
         step();
-        self.0.seek(bound, guard).map(Entry)
+        self.0.seek(bound, &guard.0).map(Entry)
     }
 
     pub(crate) fn len(&self) -> usize {
