@@ -20,17 +20,20 @@
 //! - The links between the entries of a skiplist, hence its consume loads and the fence after a
 //!   walk: here each entry is reached by itself, with Acquire.
 //! - Sequential consistency: loom takes it for Acquire and Release.
+//! - Counters of the statistics (the length of a list, and the engine's two `AtomicUsize`): only their
+//!   sums matter, once all is done. As atomics of the model they would multiply the executions.
 //!
 //! These are covered by the stress test on the real structures and by fuzzing with the address
 //! sanitizer.
 
 pub(crate) use crossbeam_utils::CachePadded;
-pub(crate) use loom::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 pub(crate) use loom::thread;
 pub(crate) use std::sync::Arc;
+/// The engine has it for statistics only; see above.
+pub(crate) use std::sync::atomic::AtomicUsize;
 
+use loom::sync::atomic::AtomicUsize as ModelledUsize;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -116,11 +119,11 @@ pub(crate) struct List<K, V> {
     slots: Vec<ListSlot<K, V>>,
     /// Which slot a key has, assigned by its insert.
     order: Unseen<BTreeMap<K, usize>>,
-    len: AtomicUsize,
+    len: Unseen<usize>,
 }
 
 struct ListSlot<K, V> {
-    state: AtomicUsize,
+    state: ModelledUsize,
     entry: OnceLock<(K, V)>,
 }
 
@@ -135,13 +138,13 @@ pub(crate) struct Inserted<'a, 'g, K, V>(Entry<'a, 'g, K, V>);
 impl<K: Ord + Clone, V> List<K, V> {
     pub(crate) fn new() -> List<K, V> {
         let slot = |_| ListSlot {
-            state: AtomicUsize::new(ABSENT),
+            state: ModelledUsize::new(ABSENT),
             entry: OnceLock::new(),
         };
         List {
             slots: (0..SLOTS).map(slot).collect(),
             order: Unseen::new(BTreeMap::new()),
-            len: AtomicUsize::new(0),
+            len: Unseen::new(0),
         }
     }
 
@@ -151,7 +154,7 @@ impl<K: Ord + Clone, V> List<K, V> {
         value: V,
         guard: &'g Guard,
     ) -> Inserted<'a, 'g, K, V> {
-        self.len.fetch_add(1, Ordering::Relaxed);
+        *self.len.lock() += 1;
         let mut order = self.order.lock();
         let next = order.len();
         let slot = &self.slots[next];
@@ -174,7 +177,7 @@ impl<K: Ord + Clone, V> List<K, V> {
         };
         let before = self.slots[slot].state.swap(REMOVED, Ordering::AcqRel);
         assert_eq!(before, PRESENT, "only its owner removes an entry, once");
-        self.len.fetch_sub(1, Ordering::Relaxed);
+        *self.len.lock() -= 1;
     }
 
     pub(crate) fn seek<'a: 'g, 'g>(
@@ -203,7 +206,7 @@ impl<K: Ord + Clone, V> List<K, V> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
+        *self.len.lock()
     }
 }
 
@@ -229,7 +232,7 @@ impl<K: Ord + Clone, V> Inserted<'_, '_, K, V> {
 
 /// One atomic word whose values stand for references.
 struct Word<N> {
-    word: AtomicUsize,
+    word: ModelledUsize,
     meaning: Unseen<Meaning<N>>,
 }
 
@@ -244,7 +247,7 @@ struct Meaning<N> {
 impl<N> Word<N> {
     fn new() -> Word<N> {
         Word {
-            word: AtomicUsize::new(0),
+            word: ModelledUsize::new(0),
             meaning: Unseen::new(Meaning {
                 value: 0,
                 reference: None,

@@ -26,29 +26,30 @@ fn is_noticed(mutation: Mutation, reason: &str, check: impl Fn()) {
 }
 
 macro_rules! noticed {
-    ($($mutation:ident by $scenario:ident for $reason:literal;)*) => {
+    ($($mutation:ident by $scenario:ident at $preemptions:literal for $reason:literal;)*) => {
         $(#[test]
         #[allow(non_snake_case, reason = "named after the mutation")]
         fn $mutation() {
             is_noticed(Mutation::$mutation, $reason, || {
-                scenarios::explore(3, scenarios::$scenario);
+                scenarios::explore($preemptions, scenarios::$scenario);
             });
         })*
     };
 }
 
+// The model, and the least bound of preemptions at which it fails.
 noticed! {
-    PublishedFromTheStart by a_ticket_before_all_entries_are_there for "the grant rule";
-    NoHelping by two_requests_over_the_same_two_resources for "the grant rule";
-    TakeBeforeHappening by a_release_races_a_watch for "the grant rule";
-    NoLookAfterPush by a_release_races_a_watch for "the grant rule";
-    NoAnnouncement by a_release_races_a_watch for "the grant rule";
-    ResumePastTheSpan by a_parent_above_two_children_that_leave for "the grant rule";
-    RelaxedDraw by two_requests_over_the_same_two_resources for "the grant rule";
-    AlwaysShortcut by tickets_overtake_births for "the grant rule";
-    MarkAfterPublishing by the_first_lock_of_a_depth for "the grant rule";
-    CountEveryGrant by a_withdrawal_races_the_grant for "the statistics";
-    PurgeForgetsTheNew by a_purge_races_a_new_watch for "the grant rule";
+    PublishedFromTheStart by a_ticket_before_all_entries_are_there at 3 for "the grant rule";
+    NoHelping by two_requests_over_the_same_two_resources at 0 for "the grant rule";
+    TakeBeforeHappening by a_release_races_a_watch at 1 for "the grant rule";
+    NoLookAfterPush by a_release_races_a_watch at 1 for "the grant rule";
+    NoAnnouncement by a_release_races_a_watch at 0 for "the grant rule";
+    ResumePastTheSpan by a_parent_above_two_children_that_leave at 0 for "the grant rule";
+    RelaxedDraw by two_requests_over_the_same_two_resources at 0 for "the grant rule";
+    AlwaysShortcut by tickets_overtake_births at 1 for "the grant rule";
+    MarkAfterPublishing by the_first_lock_of_a_depth at 0 for "the grant rule";
+    CountEveryGrant by a_withdrawal_races_the_grant at 1 for "the statistics";
+    PurgeForgetsTheNew by a_purge_races_a_new_watch at 2 for "the grant rule";
 }
 
 /// Outside a model there is nothing to explore: loom still wants to be asked.

@@ -6,29 +6,47 @@ use locktopus_loom_tests::{Lock, LockManager, Pending, Resource, begin};
 use loom::model::Builder;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize as Unseen, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
 
 #[path = "../../../engine/tests/engine/outstanding.rs"]
 mod outstanding;
 use outstanding::Outstanding;
 
-/// Runs a scenario in every order with at most so many preemptions.
-pub(crate) fn explore(preemptions: usize, scenario: fn()) {
+/// Stands for no bound: every order is explored.
+pub(crate) const ALL: usize = usize::MAX;
+
+/// Explores a scenario up to the bound that the environment asks for; see `main.rs`.
+pub(crate) fn explore_up_to(quick: usize, full: usize, scenario: fn()) {
+    let bound = match std::env::var("LOOM_MAX_PREEMPTIONS") {
+        Ok(bound) => bound.parse().expect("LOOM_MAX_PREEMPTIONS is a number"),
+        Err(_) if std::env::var_os("LOOM_FULL").is_some() => full,
+        Err(_) => quick,
+    };
+    let begin = Instant::now();
+    let executions = explore(bound, scenario);
+    println!("{executions} executions in {:.1?}", begin.elapsed());
+}
+
+/// Runs a scenario in every order with at most so many preemptions. Returns how many orders there are.
+pub(crate) fn explore(preemptions: usize, scenario: fn()) -> usize {
     let mut builder = Builder::new();
-    builder.preemption_bound = Some(match std::env::var("LOOM_MAX_PREEMPTIONS") {
-        Ok(deeper) => deeper.parse().expect("a number"),
-        Err(_) => preemptions,
-    });
+    builder.preemption_bound = (preemptions != ALL).then_some(preemptions);
     builder.max_branches = 10_000;
+    let executions = Arc::new(Unseen::new(0));
+    let counted = Arc::clone(&executions);
     builder.check(move || {
+        counted.fetch_add(1, Relaxed);
         begin();
         scenario();
     });
+    executions.load(Relaxed)
 }
 
 /// `"w:a/b r:c"` is a write of `a/b` and a read of `c`.
@@ -91,7 +109,27 @@ fn check_to_the_end<O: Into<Outstanding>>(locks: &LockManager, outstanding: Vec<
 
 /// Each thread queues these sets one after the other; what comes out is outstanding together.
 fn queue_together<const N: usize>(threads: [&'static [&'static str]; N]) {
+    queue_together_in(LockManager::new(), threads);
+}
+
+/// The same where each depth at which a set locks was locked before. So three threads do not race for
+/// the marks of depths, too, of which `the_first_lock_of_a_depth` and its neighbour show enough: a tenth
+/// of the executions is left.
+fn queue_together_at_known_depths<const N: usize>(threads: [&'static [&'static str]; N]) {
     let locks = LockManager::new();
+    let resources = threads
+        .iter()
+        .flat_map(|sets| *sets)
+        .flat_map(|text| set(text));
+    let depths: BTreeSet<_> = resources.map(|it| (it.mode, it.path.depth())).collect();
+    for (mode, depth) in depths {
+        let path = std::iter::repeat_n("z", depth).collect();
+        drop(locks.enqueue([Resource { path, mode }]).expect("open"));
+    }
+    queue_together_in(locks, threads);
+}
+
+fn queue_together_in<const N: usize>(locks: LockManager, threads: [&'static [&'static str]; N]) {
     let run = |sets: &'static [&'static str]| {
         let locks = locks.clone();
         move || {
@@ -118,15 +156,15 @@ pub(crate) fn two_requests_over_the_same_two_resources() {
 }
 
 pub(crate) fn three_requests_that_overlap_pairwise() {
-    queue_together([&["w:a w:b"], &["w:b w:c"], &["w:c w:a"]]);
+    queue_together_at_known_depths([&["w:a w:b"], &["w:b w:c"], &["w:c w:a"]]);
 }
 
 pub(crate) fn parent_child_and_grandchild() {
-    queue_together([&["w:a/b"], &["r:a"], &["w:a/b/c"]]);
+    queue_together_at_known_depths([&["w:a/b"], &["r:a"], &["w:a/b/c"]]);
 }
 
 pub(crate) fn readers_and_a_writer() {
-    queue_together([&["r:a"], &["w:a"], &["r:a"]]);
+    queue_together_at_known_depths([&["r:a"], &["w:a"], &["r:a"]]);
 }
 
 /// The second thread meets the first's request while it may be half inserted, then goes where the
@@ -136,7 +174,7 @@ pub(crate) fn a_ticket_before_all_entries_are_there() {
 }
 
 pub(crate) fn help_races_the_owners_ticket() {
-    queue_together([&["w:a"], &["w:a"], &["w:a"]]);
+    queue_together_at_known_depths([&["w:a"], &["w:a"], &["w:a"]]);
 }
 
 /// Tickets and births do not agree: the first's may be drawn between the others'.
@@ -147,6 +185,11 @@ pub(crate) fn tickets_overtake_births() {
 /// Nothing was ever locked at the depth of the parent before.
 pub(crate) fn the_first_lock_of_a_depth() {
     queue_together([&["r:a"], &["w:a/b"]]);
+}
+
+/// The third must look up the depth of the second, which may have found it marked by the first.
+pub(crate) fn a_depth_that_another_has_marked() {
+    queue_together([&["r:x"], &["r:a"], &["w:a/b"]]);
 }
 
 pub(crate) fn a_release_races_a_watch() {
