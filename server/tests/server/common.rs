@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -210,9 +210,24 @@ pub(crate) async fn until_shutting_down(address: SocketAddr) {
     panic!("the server does not shut down");
 }
 
+/// A socket with a small receive buffer.
+pub(crate) async fn narrow(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a size");
+    socket.connect(address).await.expect("connects")
+}
+
 pub(crate) struct Client<S = TcpStream>(pub(crate) WebSocketStream<S>);
 
 impl Client {
+    /// Connects with a small receive buffer: a server that sends to a client that does not read notices it soon.
+    pub(crate) async fn connect_narrow(address: SocketAddr, query: &str) -> Client {
+        let url = format!("ws://{address}/v1?{query}");
+        let connected = client_async(url, narrow(address).await).await;
+        let (websocket, _) = connected.expect("upgraded");
+        Client(websocket)
+    }
+
     pub(crate) async fn connect(address: SocketAddr, query: &str) -> Client {
         let stream = TcpStream::connect(address).await.expect("connects");
         stream.set_nodelay(true).expect("a socket");

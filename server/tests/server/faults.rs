@@ -1,7 +1,7 @@
 //! Faults: after each no lock and no connection is left behind, no place for a connection is lost, and other
 //! connections are not disturbed.
 
-use crate::common::{Client, HOUR, PATIENCE, Server};
+use crate::common::{Client, HOUR, PATIENCE, Server, narrow};
 use futures_util::{SinkExt, StreamExt, future::join_all};
 use locktopus_server::Config;
 use std::path::Path;
@@ -183,7 +183,7 @@ async fn without_a_ping_interval_no_pings_are_sent() {
 async fn a_client_that_stops_reading_is_closed() {
     let server = Server::start_with(quick()).await;
     let bystander = Bystander::beside(&server).await;
-    let mut deaf = server.connect("namespace=n").await;
+    let mut deaf = Client::connect_narrow(server.address, "namespace=n").await;
     // Until the server reads no more, because its answers are not read.
     let flood = async {
         loop {
@@ -210,7 +210,7 @@ async fn a_client_that_does_not_read_a_page_is_cut_off() {
     let bystander = Bystander::beside(&server).await;
     let mut holders = hold_megabytes(&server, 6).await;
     let head = b"GET /locks?namespace=n HTTP/1.1\r\nHost: x\r\n\r\n";
-    let mut deaf = TcpStream::connect(server.address).await.expect("connects");
+    let mut deaf = narrow(server.address).await;
     deaf.write_all(head).await.expect("sent");
     let cut_off = async {
         // Writing fails once the server has closed the socket.
@@ -290,7 +290,7 @@ async fn a_client_that_sends_and_does_not_read_is_closed() {
     let mut config = quick();
     config.ping_timeout = Duration::from_millis(500);
     let server = Server::start_with(config).await;
-    let mut talker = server.connect("namespace=n").await;
+    let mut talker = Client::connect_narrow(server.address, "namespace=n").await;
     talker.lock("w:a").await;
     let ping = Message::Ping(vec![0; 100].into());
     let talks = async {

@@ -87,10 +87,59 @@ async fn a_path_and_a_limit_narrow_the_listing() {
         (tokens(&listing).len(), &listing["truncated"]),
         (2, &json!(true))
     );
-    for (query, part) in [("path=%5Cx", "'path'"), ("limit=-1", "'limit'")] {
+    for (query, part) in [
+        ("path=%5Cx", "unknown escape"),
+        ("path=a//b", "empty segment"),
+        ("path=a/", "empty segment"),
+        ("path=%5Cx", "'path'"),
+        ("limit=-1", "'limit'"),
+        ("limit=1e3", "'limit'"),
+    ] {
         let (status, body) = server.get(&format!("/locks?namespace=n&{query}")).await;
         assert!(status == 400 && body.contains(part), "{body}");
     }
+    let everything = server.get_json("/locks?namespace=n&limit=6").await;
+    assert_eq!(everything["truncated"], false);
+    let none = server.get_json("/locks?namespace=n&limit=0").await;
+    assert_eq!((tokens(&none).len(), &none["truncated"]), (0, &json!(true)));
     assert_eq!(server.get("/locks?namespace=m").await.0, 404);
     assert_eq!(server.get("/locks").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_listing_has_1000_requests_unless_the_limit_is_another() {
+    let server = Server::start().await;
+    let mut clients = Vec::new();
+    for _ in 0..1001 {
+        let mut client = server.connect("namespace=n").await;
+        client.send_lock("r:a").await;
+        clients.push(client);
+    }
+    let first = clients[0].expect("lock", "acquired").await;
+    for client in &mut clients[1..] {
+        client.expect("lock", "acquired").await;
+    }
+    for (limit, listed) in [("", 1000), ("&limit=1001", 1001), ("&limit=99999999", 1001)] {
+        let listing = server.get_json(&format!("/locks?namespace=n{limit}")).await;
+        assert_eq!(tokens(&listing).len(), listed, "{limit}");
+        assert_eq!(listing["truncated"], listed < 1001);
+        assert_eq!(tokens(&listing)[0], first, "the smallest tokens");
+        assert!(tokens(&listing).is_sorted());
+    }
+}
+
+#[tokio::test]
+async fn an_empty_segment_is_listed_and_found() {
+    let server = Server::start().await;
+    let mut client = server.connect("namespace=n").await;
+    client
+        .send_json(json!({"action": "lock", "resources": [{"type": "w", "path": ["a", "", "b"]}]}))
+        .await;
+    client.expect("lock", "acquired").await;
+    for (path, found) in [("a/%5Ce/b", 1), ("a/%5Ce", 1), ("a", 1), ("a/b", 0)] {
+        let listing = server
+            .get_json(&format!("/locks?namespace=n&path={path}"))
+            .await;
+        assert_eq!(tokens(&listing).len(), found, "{path}");
+    }
 }

@@ -103,3 +103,45 @@ async fn browsers_get_the_live_page_and_programs_the_plain_status() {
         assert!(status == 200 && text.starts_with("Locktopus "), "{text}");
     }
 }
+
+#[tokio::test]
+async fn namespaces_are_ordered_by_name_and_cut_at_the_limit() {
+    let server = Server::start().await;
+    let mut clients = Vec::new();
+    for name in ["b", "c", "a"] {
+        clients.push(server.connect(&format!("namespace={name}")).await);
+    }
+    for (limit, names) in [
+        ("", "abc"),
+        ("?limit=3", "abc"),
+        ("?limit=2", "ab"),
+        ("?limit=0", ""),
+    ] {
+        let page = server.get_json(&format!("/namespaces{limit}")).await;
+        let listed = page["namespaces"].as_array().expect("namespaces");
+        let listed: String = listed
+            .iter()
+            .filter_map(|namespace| namespace["namespace"].as_str())
+            .collect();
+        assert_eq!(listed, names, "{limit}");
+        assert_eq!(page["truncated"], names.len() < 3);
+        assert_eq!(page["connections"], 3, "of all namespaces");
+    }
+}
+
+#[tokio::test]
+async fn head_is_answered_as_get_without_a_body() {
+    let server = Server::start().await;
+    let _client = server.connect("namespace=n").await;
+    for path in [
+        "/",
+        "/healthz",
+        "/metrics",
+        "/namespaces",
+        "/stats?namespace=n",
+        "/locks?namespace=n",
+    ] {
+        let (status, body) = server.request("HEAD", path, "").await;
+        assert_eq!((status, body.as_str()), (200, ""), "{path}");
+    }
+}

@@ -3,6 +3,8 @@
 
 use crate::common::{HOUR, PATIENCE, Server};
 use futures_util::SinkExt;
+use locktopus_protocol::pages::{Refusal, RefusalCode};
+use locktopus_server::Config;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -63,6 +65,125 @@ async fn unknown_routes_and_methods_list_the_known_ones() {
             server.get(&format!("{route}?namespace=unknown")).await.0,
             404
         );
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_json_with_a_code_where_the_accept_header_asks_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tokens");
+    std::fs::write(&file, "all\nsome app-\n").expect("written");
+    let mut config = Config::default();
+    config.auth_token_file = Some(file);
+    config.max_connections = 1;
+    let server = Server::start_with(config).await;
+    let _holder = server.connect("namespace=n&token=all").await;
+    for (method, path, status, code) in [
+        ("GET", "/locks?token=all", 400, RefusalCode::BadRequest),
+        (
+            "GET",
+            "/locks?namespace=n&path=a//b&token=all",
+            400,
+            RefusalCode::BadRequest,
+        ),
+        (
+            "GET",
+            "/locks?namespace=n&limit=x&token=all",
+            400,
+            RefusalCode::BadRequest,
+        ),
+        (
+            "GET",
+            "/namespaces?limit=-1&token=all",
+            400,
+            RefusalCode::BadRequest,
+        ),
+        (
+            "DELETE",
+            "/locks/x?namespace=n&token=all",
+            400,
+            RefusalCode::BadRequest,
+        ),
+        ("GET", "/v1?token=all", 400, RefusalCode::BadRequest),
+        ("GET", "/namespaces", 401, RefusalCode::Unauthorized),
+        (
+            "GET",
+            "/namespaces?token=no",
+            401,
+            RefusalCode::Unauthorized,
+        ),
+        (
+            "GET",
+            "/stats?namespace=n&token=some",
+            403,
+            RefusalCode::Forbidden,
+        ),
+        ("GET", "/metrics?token=some", 403, RefusalCode::Forbidden),
+        ("GET", "/nothing", 404, RefusalCode::NotFound),
+        (
+            "GET",
+            "/locks?namespace=m&token=all",
+            404,
+            RefusalCode::NamespaceNotFound,
+        ),
+        (
+            "DELETE",
+            "/locks/1?namespace=m&token=all",
+            404,
+            RefusalCode::NamespaceNotFound,
+        ),
+        (
+            "DELETE",
+            "/locks/1?namespace=n&token=all",
+            404,
+            RefusalCode::LockNotFound,
+        ),
+        (
+            "DELETE",
+            "/locks?namespace=n&token=all",
+            405,
+            RefusalCode::MethodNotAllowed,
+        ),
+        (
+            "HEAD",
+            "/v1?namespace=n&token=all",
+            405,
+            RefusalCode::MethodNotAllowed,
+        ),
+        (
+            "GET",
+            "/v1?namespace=n&token=all",
+            426,
+            RefusalCode::UpgradeRequired,
+        ),
+    ] {
+        let (plain_status, plain) = server.request(method, path, "").await;
+        assert_eq!(plain_status, status, "{method} {path}: {plain}");
+        let accept = "Accept: application/json";
+        let (json_status, json) = server.request(method, path, accept).await;
+        assert_eq!(json_status, status, "{method} {path}");
+        if method == "HEAD" {
+            assert!(plain.is_empty() && json.is_empty());
+            continue;
+        }
+        let refusal: Refusal = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(refusal.code, code, "{method} {path}");
+        assert_eq!(refusal.error + "\n", plain, "the same sentence");
+        let both = "Accept: text/html, application/json";
+        let (_, for_browsers) = server.request(method, path, both).await;
+        assert!(
+            for_browsers == plain || for_browsers.contains("<html"),
+            "{for_browsers}"
+        );
+    }
+    for (query, code) in [
+        ("namespace=n&token=all", RefusalCode::Unavailable),
+        ("namespace=n", RefusalCode::Unauthorized),
+    ] {
+        let (_, answer) = server.try_upgrade(query, "Accept: application/json").await;
+        let (_, json) = answer.split_once("\r\n\r\n").expect("a head");
+        let refusal: Refusal = serde_json::from_str(json).expect("JSON");
+        assert_eq!(refusal.code, code, "{query}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Shutting down: no new locks, and the end when the last one is released.
 
 use crate::common::{HOUR, Server, until_shutting_down};
+use locktopus_protocol::v1::{self, NO_NEW_LOCKS, SHUTTING_DOWN};
 
 #[tokio::test]
 async fn an_idle_server_stops_at_once() {
@@ -9,6 +10,7 @@ async fn an_idle_server_stops_at_once() {
     server.shut_down();
     let close = idle.expect_close().await.expect("a reason");
     assert_eq!(u16::from(close.code), 1001);
+    assert_eq!(close.reason.as_str(), SHUTTING_DOWN);
     drop(idle);
     server.stopped().await;
 }
@@ -25,12 +27,16 @@ async fn locks_are_granted_and_released_during_a_shutdown() {
 
     until_shutting_down(server.address).await;
     let (status, answer) = server.try_upgrade("namespace=n", "").await;
-    assert!(
-        status == 503 && answer.contains("shutting down"),
-        "{answer}"
-    );
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert_eq!((status, body.trim_end()), (503, SHUTTING_DOWN));
+    let (_, answer) = server
+        .try_upgrade("namespace=n", "Accept: application/json")
+        .await;
+    assert!(answer.ends_with(r#""code":"shutting_down"}"#), "{answer}");
     idle.send_lock("w:b").await;
-    assert!(idle.expect_error().await.contains("shutting down"));
+    let text = idle.expect_error().await;
+    assert_eq!(text, NO_NEW_LOCKS);
+    assert_eq!(v1::Refusal::of(&text), v1::Refusal::ShuttingDown);
     holder.release().await;
     waiter.expect("lock", "acquired").await;
     waiter.release().await;
