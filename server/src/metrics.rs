@@ -66,7 +66,7 @@ impl Metrics {
             namespaces: gauge("namespaces", "Namespaces in use."),
             acquired: gauge("locks_acquired", "Locks that are held."),
             waiting: gauge("locks_waiting", "Requests that wait for their lock."),
-            connected: counter("connected", "Connections that were made."),
+            connected: counter("connected", "Connections that were opened."),
             refused: counter(
                 "refused",
                 "HTTP requests that were refused, upgrades among them.",
@@ -74,17 +74,17 @@ impl Metrics {
             grants: counter("grants", "Locks that were granted."),
             withdrawals: counter(
                 "withdrawals",
-                "Requests that were given up while they waited.",
+                "Requests that were withdrawn while they waited.",
             ),
             abandoned: counter(
                 "abandoned",
-                "Connections that ended and left a lock behind.",
+                "Connections that ended while they held a lock.",
             ),
-            revoked: counter("forced", "Locks that were released by force."),
+            revoked: counter("forced", "Locks and requests that were released by force."),
             dead_peers: counter("dead_peers", "Connections that did not answer a ping."),
             protocol_errors: counter(
                 "protocol_errors",
-                "Connections that were closed for an error.",
+                "Connections that were closed with an error of the client.",
             ),
             wait: histogram("wait", "Time from a request to its grant."),
             hold: histogram("hold", "Time from a grant to the release."),
@@ -145,7 +145,7 @@ fn mean_ms(histogram: &Histogram) -> f64 {
     if count == 0 {
         return 0.0;
     }
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    #[expect(clippy::cast_precision_loss, reason = "a mean for the log")]
     let mean = histogram.get_sample_sum() / count as f64;
     (mean * 1e6).round() / 1e3
 }

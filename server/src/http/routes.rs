@@ -91,8 +91,8 @@ impl Route {
                 let token = path.strip_prefix("/locks/");
                 let token = token.ok_or_else(Refusal::no_such_page)?;
                 allow("DELETE")?;
-                let token = query::token(token)?;
                 let namespace = query::namespace(query)?;
+                let token = query::token(token)?;
                 Route::Revoke { namespace, token }
             }
         })

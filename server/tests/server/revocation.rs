@@ -3,6 +3,8 @@
 use crate::common::{HOUR, Server};
 use locktopus_protocol::v1;
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn a_revoked_lock_goes_to_the_next_request_at_once() {
@@ -80,4 +82,73 @@ async fn force_release_of_an_unknown_token_is_404() {
         .await;
     assert_eq!(get.0, 405);
     holder.release().await;
+}
+
+/// A lock ends exactly once, however a revocation races with its grant, its release, the end of its connection and the
+/// abandon timeout: each grant has one end, and no lock is left behind.
+#[tokio::test]
+async fn revocations_that_race_with_every_other_event_end_each_lock_once() {
+    const CLIENTS: usize = 8;
+    const ROUNDS: usize = 60;
+    let server = Server::start().await;
+    let clients = (0..CLIENTS).map(|number| {
+        let server = &server;
+        async move {
+            let mut revoked = 0;
+            for round in 0..ROUNDS {
+                let query = format!("namespace=n&abandon-timeout-ms={}", round % 3);
+                let mut client = server.connect(&query).await;
+                client.send_lock("w:a").await;
+                // Some leave at once, some after the grant, some after the release.
+                let steps = (number + round) % 4;
+                let mut message = json!({"state": "enqueued"});
+                while steps > 0 && message["state"] == "enqueued" {
+                    message = client.next_json().await;
+                }
+                if steps > 1 && message["state"] == "acquired" {
+                    let hold = Duration::from_millis(steps as u64);
+                    if let Ok(revocation) = timeout(hold, client.next_json()).await {
+                        message = revocation;
+                    } else {
+                        client.send_release().await;
+                        message = client.next_json().await;
+                    }
+                }
+                if steps > 2 && message["state"] == "ready" {
+                    client.close().await;
+                }
+                revoked += usize::from(message["error"].is_string());
+            }
+            revoked
+        }
+    });
+    let operator = async {
+        loop {
+            let (status, body) = server.get("/locks?namespace=n").await;
+            let listing: Value = match status {
+                200 => serde_json::from_str(&body).expect("JSON"),
+                // The namespace comes and goes while it is listed.
+                404 => json!({"requests": []}),
+                other => panic!("{other}: {body}"),
+            };
+            for request in listing["requests"].as_array().expect("requests") {
+                let token = request["token"].as_str().expect("a token");
+                let path = format!("/locks/{token}?namespace=n");
+                let (status, answer) = server.request("DELETE", &path, "").await;
+                assert!(status == 200 || status == 404, "{status}: {answer}");
+            }
+        }
+    };
+    let told: usize = tokio::select! {
+        told = futures_util::future::join_all(clients) => told.into_iter().sum(),
+        () = operator => unreachable!("it never ends"),
+    };
+    server.until_empty().await;
+    let revoked = server.metric("locktopus_forced_total").await;
+    assert!(told > 0 && revoked >= told as f64, "{told} of {revoked}");
+    let grants = server.metric("locktopus_grants_total").await;
+    assert_eq!(server.metric("locktopus_hold_seconds_count").await, grants);
+    assert_eq!(server.metric("locktopus_wait_seconds_count").await, grants);
+    let withdrawn = server.metric("locktopus_withdrawals_total").await;
+    assert!(grants + withdrawn <= (CLIENTS * ROUNDS) as f64);
 }
