@@ -24,17 +24,17 @@ mutations! {
     }
 
     /// A release takes the chain of its watchers before it marks the request as released.
-    TakeBeforeHappening {
-        "event.rs": "«»let before = self.word.fetch_or(HAPPENED, Ordering::AcqRel);" => "
+    TakeBeforeSetting {
+        "event.rs": "«»let before = self.word.fetch_or(SET, Ordering::AcqRel);" => "
             let taken = self.take();
-            let before = self.word.fetch_or(HAPPENED, Ordering::AcqRel);
-            return (before & HAPPENED == 0).then_some(taken);
+            let before = self.word.fetch_or(SET, Ordering::AcqRel);
+            return (before & SET == 0).then_some(taken);
         ";
     }
 
     /// Who has pushed a watch does not look whether the request was released meanwhile.
     NoLookAfterPush {
-        "event.rs": "self.has_happened().then(|| self.take())" => "None";
+        "event.rs": "self.is_set().then(|| self.take())" => "None";
     }
 
     /// A watch is pushed without the announcement that makes the release look for it.
@@ -42,14 +42,14 @@ mutations! {
         "event.rs": "self.word.fetch_or(ANNOUNCED, Ordering::AcqRel)" => "self.word.load(Ordering::Acquire)";
     }
 
-    /// The dead stay in the chains, however many.
+    /// Retired subscribers stay in the chains, in any number.
     NoPurge {
-        "event.rs": "«»if dead < FEW_DEAD {" => "return;";
+        "event.rs": "«»if retired < FEW_RETIRED {" => "return;";
     }
 
-    /// A withdrawn request does not report its watch as dead.
-    NoBurial {
-        "request.rs": "watched.released.bury();" => "";
+    /// A withdrawn request does not report its watch as retired.
+    NoRetiring {
+        "request.rs": "watched.released.retire();" => "";
     }
 
     /// A purge drops what was pushed since it looked.
@@ -79,9 +79,10 @@ mutations! {
 
     /// A walk goes on with the next span instead of the rest of the one where it stopped.
     ResumePastTheSpan {
-        "entries.rs": "let mut from = cursor;«»" => "
-            if from.after.take().is_some() {
-                from.span += 1;
+        "walk.rs": "at: «from»," => "
+            match from.after {
+                Some(_) => Cursor { span: from.span.next(), after: None, ..from },
+                None => from,
             }
         ";
     }
@@ -104,7 +105,7 @@ mutations! {
 
     /// A grant that came too late for a withdrawal is counted, too.
     CountEveryGrant {
-        "table.rs": "let waiters = request.granted.happen();«»" => "
+        "table.rs": "let waiters = request.granted.set();«»" => "
             if waiters.is_none() {
                 self.settle(request);
             }

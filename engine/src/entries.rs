@@ -1,34 +1,35 @@
-//! The entries of the lock table: each outstanding request under each of its resources, in order;
-//! and the walk of a request over those that conflict.
+//! The entries of the lock table: each outstanding request under each of its resources, in order; and
+//! the search for the requests that another one has to wait for.
 //!
-//! There are two ordered lists, one of writes and one of reads, so that everything that a walk
-//! visits conflicts with the resource it walks for: a read never steps over another read.
+//! There are two ordered lists, one of writes and one of reads. So every entry that a walk visits conflicts
+//! with the resource it walks for: a read never steps over another read.
 //!
 //! # Invariants
-//! T1. A request is inserted under *all* its keys before anybody can draw its ticket.
+//! T1. A request is inserted under *all* its keys before any thread can draw its ticket.
 //! T2. Only its owner removes an entry, before its watchers are advanced.
-//! T3. The earlier, conflicting, outstanding requests of a request only become fewer. So what a
-//!     walk has passed stays passed, and the walk may stop at one of them and go on from there.
+//! T3. The earlier, conflicting, outstanding requests of a request only become fewer. So a walk never has to
+//!     go back: it may stop at one of them and go on from there.
 //! T4. A depth is marked before an entry of that depth is inserted, and never unmarked.
 //!
-//! # Nobody is missed
-//! If the ticket of R is smaller than that of S, R's number was drawn from the clock before S's,
-//! and R was published before it was drawn. Draws are read-modify-writes of one word, so R's marks
-//! and entries happen before S's walk, which sees every entry that is present throughout.
+//! # No request is missed
+//! If the ticket of R is smaller than that of S, then R's number was drawn from the clock before S's, and
+//! R was published before it was drawn. Draws are read-modify-writes of one word. So R's marks and entries
+//! happen before S's walk, which sees every entry that is present throughout.
 
 use crate::clock::{CLOSED, Clock};
-use crate::cursor::{Cursor, Key, Marks, Span};
+use crate::key::{Key, Marks};
 use crate::request::Request;
 use crate::resource::{Mode, Resource};
 use crate::stats::{RequestInfo, RequestState};
 use crate::sync::{
     Arc, AtomicU64, CachePadded, Guard, Inserted, List, Ordering, fence, identity, pin,
 };
+use crate::walk::{Cursor, Walk};
 use std::ops::Bound;
 
-/// A request of so many resources helps to reclaim memory when it leaves, and again after so many
-/// more: the epochs alone reclaim four entries for each operation, and fall behind for ever if there
-/// are more.
+/// A request with this many resources helps to reclaim memory when it leaves, and again after each
+/// [`RECLAIM_EVERY`] more. The epochs alone reclaim four entries for each operation, and would fall ever
+/// further behind.
 const RECLAIM_FROM: usize = 4;
 const RECLAIM_EVERY: usize = 256;
 
@@ -44,17 +45,17 @@ struct Section {
     marks: CachePadded<AtomicU64>,
 }
 
-/// For whom the table is walked.
-pub(crate) struct Walk<'a> {
+/// For which request the table is walked.
+pub(crate) struct Walker<'a> {
     pub(crate) resources: &'a [Resource],
     pub(crate) ticket: u64,
     /// The request itself, if it is in the table.
     pub(crate) own: Option<&'a Arc<Request>>,
 }
 
-impl<'a> Walk<'a> {
-    pub(crate) fn of(request: &'a Arc<Request>) -> Walk<'a> {
-        Walk {
+impl<'a> Walker<'a> {
+    pub(crate) fn of(request: &'a Arc<Request>) -> Walker<'a> {
+        Walker {
             resources: &request.resources,
             ticket: request.ticket(),
             own: Some(request),
@@ -65,7 +66,7 @@ impl<'a> Walk<'a> {
     fn waits_for(&self, other: &Arc<Request>, clock: &Clock) -> bool {
         !self.own.is_some_and(|own| Arc::ptr_eq(own, other))
             && other.order(clock) < self.ticket
-            && !other.released.has_happened()
+            && !other.released.is_set()
     }
 }
 
@@ -77,7 +78,7 @@ impl Entries {
         }
     }
 
-    /// How many there are; approximate while others insert and remove.
+    /// The number of entries; approximate while other threads insert and remove.
     pub(crate) fn len(&self) -> usize {
         self.writes.list.len() + self.reads.list.len()
     }
@@ -89,7 +90,7 @@ impl Entries {
         }
     }
 
-    /// Inserts all entries, then publishes the request. Returns where its walk starts.
+    /// Inserts all entries, then publishes the request. Returns the start of its walk.
     pub(crate) fn publish(&self, request: &Arc<Request>, clock: &Clock, guard: &Guard) -> Cursor {
         let [only] = &*request.resources else {
             for resource in request.resources.iter() {
@@ -100,9 +101,9 @@ impl Entries {
         };
         let own = self.section(only.mode).insert(only, request, guard);
         let ticket = request.publish(clock);
-        // If nobody drew between our birth and our ticket, then every entry at our path that sorts
-        // before ours was born later or with us, hence drew later: only what sorts after ours
-        // matters, and one step shows whether there is anything of our subtree.
+        // If no other ticket was drawn between our birth and our ticket, then every entry at our path that
+        // sorts before ours was born with us or later, hence drew later. So only entries behind ours
+        // matter, and one step shows whether there are any in our subtree.
         let own_writes_are_clear = only.mode == Mode::Write
             && ticket == request.birth
             && !own.next_is(|next| only.path.contains(&next.path));
@@ -113,10 +114,10 @@ impl Entries {
         }
     }
 
-    /// Removes all entries of a request. By its owner (T2).
+    /// Removes all entries of a request. Only its owner may call this (T2).
     pub(crate) fn remove(&self, request: &Arc<Request>, guard: &Guard) {
         for (index, resource) in request.resources.iter().enumerate() {
-            let key = Key::of(resource, request);
+            let key = key_of(resource, request);
             self.section(resource.mode).list.remove(&key, guard);
             if index % RECLAIM_EVERY == RECLAIM_FROM - 1 {
                 guard.flush();
@@ -124,69 +125,34 @@ impl Entries {
         }
     }
 
-    /// The next request, from the cursor on, that a walk has to wait for, and the cursor that
-    /// stands on it. `None`: there is none, nor will there ever be.
+    /// The next request, from the cursor on, that the walker has to wait for, and the cursor that stands
+    /// on it. `None`: there is no such request, and there never will be.
     pub(crate) fn next_blocker<'g>(
         &'g self,
-        walk: &Walk<'_>,
+        walker: &Walker<'_>,
         clock: &Clock,
         cursor: Cursor,
         guard: &'g Guard,
     ) -> Option<(Cursor, &'g Arc<Request>)> {
-        let mut from = cursor;
-        let rest = walk
-            .resources
-            .iter()
-            .enumerate()
-            .skip(from.resource as usize);
-        for (index, resource) in rest {
-            for (table, mode) in resource
-                .mode
-                .meets()
-                .iter()
-                .enumerate()
-                .skip(from.table as usize)
+        let mut walk = Walk::new(walker.resources, cursor);
+        while let Some((path, span)) = walk.next_span(|mode| self.section(mode).marks()) {
+            // Entries born after the ticket was drawn are later requests, and sort before this key.
+            let first = Key::first(span.path(path), walker.ticket);
+            let bound = walk
+                .after()
+                .map_or(Bound::Included(&first), Bound::Excluded);
+            let mut entry = self.section(walk.mode()).list.seek(bound, guard);
+            while let Some(here) = entry
+                .as_ref()
+                .filter(|here| span.holds(&first.path, &here.key().path))
             {
-                let section = self.section(*mode);
-                let marks = Marks(section.marks.load(Ordering::Relaxed));
-                let spans = marks.spans(&resource.path);
-                let mut number = from.span;
-                while number < spans {
-                    if !marks.may_have(&resource.path, number) {
-                        number += 1;
-                        continue;
-                    }
-                    let span = Span::new(&resource.path, number);
-                    let bound = match &from.after {
-                        Some(key) => Bound::Excluded(key),
-                        // What was born after the ticket was drawn is later, and sorts before this.
-                        None => Bound::Included(&Key::first(&span, walk.ticket)),
-                    };
-                    let mut entry = section.list.seek(bound, guard);
-                    while let Some(here) = entry.as_ref().filter(|here| span.holds(here.key())) {
-                        let other = here.value();
-                        if walk.waits_for(other, clock) {
-                            let cursor = Cursor {
-                                resource: index as u32,
-                                table: table as u32,
-                                span: number,
-                                after: Some(here.key().clone()),
-                            };
-                            fence_after_walk();
-                            return Some((cursor, other));
-                        }
-                        entry = here.next();
-                    }
-                    from.after = None;
-                    number = match entry {
-                        _ if number == 0 => 1,
-                        Some(beyond) => Span::next(&resource.path, number, &beyond.key().path),
-                        None => spans,
-                    };
+                if walker.waits_for(here.value(), clock) {
+                    fence_after_walk();
+                    return Some((walk.stop_at(here.key()), here.value()));
                 }
-                from.span = 0;
+                entry = here.next();
             }
-            from.table = 0;
+            walk.leave_span(path, entry.as_ref().map(|beyond| &beyond.key().path));
         }
         fence_after_walk();
         None
@@ -194,14 +160,11 @@ impl Entries {
 
     /// The next outstanding request after the given place of the listing, and its place.
     ///
-    /// A request is listed at the first of its resources. Each step pins anew: a listing may be
-    /// read slowly.
-    pub(crate) fn next_listed(
-        &self,
-        place: &mut Option<(Mode, Option<Key>)>,
-    ) -> Option<RequestInfo> {
+    /// A request is listed at the first of its resources. Each step pins anew, so a listing may be read
+    /// slowly.
+    pub(crate) fn next_listed(&self, place: &mut Place) -> Option<RequestInfo> {
         let guard = pin();
-        while let Some((mode, after)) = place {
+        while let Some((mode, after)) = &mut place.0 {
             let bound = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
             let mut entry = self.section(*mode).list.seek(bound, &guard);
             while let Some(here) = entry {
@@ -215,25 +178,32 @@ impl Entries {
                 }
                 entry = here.next();
             }
-            *place = (*mode == Mode::Write).then_some((Mode::Read, None));
+            place.0 = (*mode == Mode::Write).then_some((Mode::Read, None));
         }
         None
     }
 }
 
-/// Pairs with the removal of entries that the walk did not meet any more. The skiplist reads with
-/// consume ordering on some machines, which orders only what is reached through it; what the last
-/// holder wrote is elsewhere.
+/// A place in the listing of all requests: a list, and the last key that was listed. `None` at the end.
+pub(crate) struct Place(Option<(Mode, Option<Key>)>);
+
+impl Place {
+    pub(crate) const START: Place = Place(Some((Mode::Write, None)));
+}
+
+/// Pairs with the removal of entries that the walk did not meet any more. On some machines the skiplist
+/// reads with consume ordering, which orders only the data reached through the pointer. The data that the
+/// last holder wrote is elsewhere.
 fn fence_after_walk() {
     fence(Ordering::Acquire);
 }
 
-/// What a listing says of a request; `None` if it is entering, refused or gone.
+/// The entry of a request in a listing; `None` if the request is entering, refused or gone.
 fn info(request: &Request) -> Option<RequestInfo> {
     let token = request.ticket();
-    let acquired = request.granted.has_happened();
-    // In this order: a withdrawal also makes `granted` happen, after `released`.
-    if token >= CLOSED || request.released.has_happened() {
+    let acquired = request.granted.is_set();
+    // In this order: a withdrawal sets `granted`, too, after `released`.
+    if token >= CLOSED || request.released.is_set() {
         return None;
     }
     let blocker = request.waits_for();
@@ -257,9 +227,13 @@ impl Section {
         }
     }
 
+    fn marks(&self) -> Marks {
+        Marks(self.marks.load(Ordering::Relaxed))
+    }
+
     fn mark(&self, resource: &Resource) {
-        // T4. Relaxed: the mark is published by the draw, as the entry is. That another has set it
-        // is as good: once read as set, it reads as set for whoever draws later.
+        // T4. Relaxed: the draw publishes the mark, as it publishes the entry. A mark that another request
+        // has set will do: if we read it as set, then so does every walk with a later ticket.
         let mark = Marks::of(resource.path.depth());
         if self.marks.load(Ordering::Relaxed) & mark == 0 {
             self.marks.fetch_or(mark, Ordering::Relaxed);
@@ -274,25 +248,14 @@ impl Section {
     ) -> Inserted<'a, 'g, Key, Arc<Request>> {
         self.mark(resource);
         self.list
-            .insert(Key::of(resource, request), Arc::clone(request), guard)
+            .insert(key_of(resource, request), Arc::clone(request), guard)
     }
 }
 
-impl Key {
-    fn of(resource: &Resource, request: &Arc<Request>) -> Key {
-        Key {
-            path: resource.path.clone(),
-            birth: request.birth,
-            identity: identity(request),
-        }
-    }
-
-    /// Sorts before the keys of the path that were born at that time or earlier.
-    fn first(span: &Span, birth: u64) -> Key {
-        Key {
-            path: span.path.clone(),
-            birth,
-            identity: 0,
-        }
+fn key_of(resource: &Resource, request: &Arc<Request>) -> Key {
+    Key {
+        path: resource.path.clone(),
+        birth: request.birth,
+        identity: identity(request),
     }
 }

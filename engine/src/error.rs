@@ -1,4 +1,4 @@
-//! What can be wrong with a request.
+//! Reasons to refuse a request, and the limits of a request.
 
 use std::fmt;
 

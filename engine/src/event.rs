@@ -1,55 +1,55 @@
-//! An event that happens once, and those who want to be told.
+//! An event: it is set once, and its subscribers wait for it.
 //!
-//! A request has two: *granted*, awaited by tasks and threads, and *released*, watched by later
-//! requests. An event that nobody awaits costs one read-modify-write and touches no chain.
+//! A request has two events: tasks and threads wait for *granted*, and later requests watch *released*.
+//! An event without subscribers costs one read-modify-write and touches no chain.
 //!
 //! ```text
-//!              announce                      happen: take the chain, serve it
-//!   (nothing) ─────────► ANNOUNCED + chain ─────────────────────────────────► HAPPENED, chain empty
-//!       └──────────────────── happen: there is no chain ─────────────────────► HAPPENED
+//!              announce                     set: take the chain, serve it
+//!   (nothing) ─────────► ANNOUNCED + chain ────────────────────────────────► SET, chain empty
+//!       └──────────────────── set: there is no chain ───────────────────────► SET
 //! ```
 //!
 //! # Invariants
-//! E1. Whoever subscribes announces first, then pushes, then looks whether the event has happened.
-//! E2. The event happens in the word first; then the chain is taken, if it was announced.
+//! E1. A subscriber announces first, then pushes, then looks whether the event is set.
+//! E2. The event is set in the word first; then the chain is taken, if it was announced.
 //! E3. A subscriber is in exactly one list that was taken from the chain, or still in the chain.
 //!
 //! # No subscriber is missed
-//! The chain is one word that is only changed by read-modify-writes. A push comes either before
-//! the taking of E2, which then finds it, or after it: then it has read what the taking wrote,
-//! therefore sees HAPPENED in its look of E1, takes the chain itself and serves it. If the event
-//! happened without a taking, the word had not been announced; then the announcing comes later in
-//! the word's order and sees HAPPENED.
+//! The chain is one word, and all changes to it are read-modify-writes. A push comes either before the
+//! taking of E2 or after it. If before, the taking finds the subscriber. If after, the push has read the
+//! result of the taking. Therefore the look of E1 sees SET, and the subscriber takes the chain itself and
+//! serves it. If the event was set without a taking, the word had not been announced; then the
+//! announcement comes later in the order of the word and sees SET.
 
-use crate::sync::{Arc, AtomicU32, Chain, FEW_DEAD, Ordering, into_inner};
+use crate::sync::{Arc, AtomicU32, Chain, FEW_RETIRED, Ordering, into_inner};
 use std::mem::{self, ManuallyDrop};
 
-const HAPPENED: u32 = 1;
+const SET: u32 = 1;
 const ANNOUNCED: u32 = 2;
 
-/// Something that can be told that an event has happened.
+/// Waits for an event.
 pub(crate) trait Subscriber: Clone {
-    /// Whether telling it still has an effect. Once dead, it stays dead.
-    fn is_live(&self) -> bool;
+    /// Whether it no longer waits, so that serving it has no effect. A retired subscriber stays retired.
+    fn is_retired(&self) -> bool;
 }
 
 pub(crate) struct Event<T> {
     word: AtomicU32,
-    /// Deaths reported since the last purge.
-    dead: AtomicU32,
-    /// Not dropped unless announced: even the drop of an empty `ArcSwapOption` visits every thread
-    /// that ever used one.
+    /// Retired subscribers that were reported since the last purge.
+    retired: AtomicU32,
+    /// Dropped only if announced: even the drop of an empty `ArcSwapOption` visits every thread that
+    /// ever used one.
     chain: ManuallyDrop<Chain<Node<T>>>,
 }
 
 struct Node<T> {
     subscriber: T,
     next: Link<T>,
-    /// The nodes from here to the end.
+    /// The number of nodes from this one to the end.
     len: u32,
 }
 
-/// Points to the rest of a chain, and lets go of it without recursion, however long it is.
+/// Points to the rest of a chain. Drops it without recursion, since a chain may be long.
 struct Link<T>(Option<Arc<Node<T>>>);
 
 impl<T> Drop for Link<T> {
@@ -65,7 +65,7 @@ fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
     one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
 }
 
-/// The subscribers of an event that has happened, the newest first. To be served by its owner.
+/// The subscribers of an event that is set, the newest first. The owner of this list must serve them.
 pub(crate) struct Subscribers<T>(Link<T>);
 
 impl<T> Subscribers<T> {
@@ -102,41 +102,41 @@ impl<T: Subscriber> Event<T> {
     pub(crate) fn new() -> Event<T> {
         Event {
             word: AtomicU32::new(0),
-            dead: AtomicU32::new(0),
+            retired: AtomicU32::new(0),
             chain: ManuallyDrop::new(Chain::default()),
         }
     }
 
-    pub(crate) fn has_happened(&self) -> bool {
-        // Acquire: pairs with the Release in `happen`; what was done before the event is visible.
-        self.word.load(Ordering::Acquire) & HAPPENED != 0
+    pub(crate) fn is_set(&self) -> bool {
+        // Acquire: pairs with the Release in `set`, so all that was done before the event is visible.
+        self.word.load(Ordering::Acquire) & SET != 0
     }
 
-    /// Makes it happen. The subscribers must be served by the caller; `None` if it had happened.
-    pub(crate) fn happen(&self) -> Option<Subscribers<T>> {
-        // E2. Release: for whoever sees it happened. Acquire: pairs with the announcement.
-        let before = self.word.fetch_or(HAPPENED, Ordering::AcqRel);
+    /// Sets the event. The caller must serve the subscribers. `None` if the event was set already.
+    pub(crate) fn set(&self) -> Option<Subscribers<T>> {
+        // E2. Release: pairs with `is_set`. Acquire: pairs with the announcement.
+        let before = self.word.fetch_or(SET, Ordering::AcqRel);
         match before {
-            _ if before & HAPPENED != 0 => None,
+            _ if before & SET != 0 => None,
             ANNOUNCED => Some(self.take()),
             _ => Some(Subscribers(Link(None))),
         }
     }
 
-    /// Makes it happen where nobody can have subscribed yet, without a read-modify-write.
-    pub(crate) fn happen_unseen(&self) {
-        // Release: for whoever sees it happened.
-        self.word.store(HAPPENED, Ordering::Release);
+    /// Sets the event without a read-modify-write, where no other thread can have subscribed yet.
+    pub(crate) fn set_without_subscribers(&self) {
+        // Release: pairs with `is_set`.
+        self.word.store(SET, Ordering::Release);
     }
 
     /// Adds a subscriber.
     ///
-    /// If the event has happened, the result is what the caller must serve instead: subscribers
-    /// that nobody else will, this one among them unless somebody has just taken it to serve it.
+    /// If the event is set, the caller must serve the resulting subscribers, because no other thread
+    /// will. They include this one, unless another thread has just taken it to serve it.
     pub(crate) fn subscribe(&self, subscriber: T) -> Option<Subscribers<T>> {
-        // E1. AcqRel: the announcement is ordered before or after `happen` in the word's order.
+        // E1. AcqRel: the announcement comes before or after `set` in the order of the word.
         let before = self.word.fetch_or(ANNOUNCED, Ordering::AcqRel);
-        if before & HAPPENED != 0 {
+        if before & SET != 0 {
             return Some(Subscribers::one(subscriber));
         }
         let mut node = Arc::new(Node {
@@ -153,45 +153,44 @@ impl<T: Subscriber> Event<T> {
                 break;
             }
         }
-        self.has_happened().then(|| self.take())
+        self.is_set().then(|| self.take())
     }
 
-    /// Reports that one subscriber has died, so that the dead never outnumber the living by much.
+    /// Reports a retired subscriber, so that the retired ones never outnumber the others by much.
     ///
-    /// Cost: constant, amortised over the deaths: a purge is due when about half of the chain is
-    /// dead, and who finds that claims them all.
-    pub(crate) fn bury(&self) {
-        // AcqRel: who claims a death must see it.
-        let dead = self.dead.fetch_add(1, Ordering::AcqRel) + 1;
-        if dead < FEW_DEAD {
+    /// Cost: constant, amortised over the reports. A purge is due when about half of the chain is retired.
+    /// The thread that finds a purge due claims all reports for its purge.
+    pub(crate) fn retire(&self) {
+        // AcqRel: a thread that claims a report must see that its subscriber is retired.
+        let retired = self.retired.fetch_add(1, Ordering::AcqRel) + 1;
+        if retired < FEW_RETIRED {
             return;
         }
         let len = self.chain.load().map_or(0, |head| head.len);
-        let is_due = dead.saturating_mul(2) >= len;
+        let is_due = retired.saturating_mul(2) >= len;
         if is_due
             && self
-                .dead
-                .compare_exchange(dead, 0, Ordering::AcqRel, Ordering::Relaxed)
+                .retired
+                .compare_exchange(retired, 0, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         {
             self.purge();
         }
     }
 
-    /// Replaces the chain by one of the living.
+    /// Replaces the chain by one without the retired subscribers.
     ///
-    /// What is pushed meanwhile only makes the next attempt look at that much more: a try that fails
-    /// keeps what it has done.
+    /// An attempt that fails keeps its result, and the next attempt only looks at the newer subscribers.
     fn purge(&self) {
         let mut seen = None;
         let mut purged = Link(None);
         loop {
             let head = self.chain.load();
-            let mut living = Vec::new();
+            let mut kept = Vec::new();
             let mut rest = head.as_ref();
             while let Some(node) = rest.filter(|node| !is_same(Some(node), seen.as_ref())) {
-                if node.subscriber.is_live() {
-                    living.push(node.subscriber.clone());
+                if !node.subscriber.is_retired() {
+                    kept.push(node.subscriber.clone());
                 }
                 rest = node.next.0.as_ref();
             }
@@ -200,12 +199,12 @@ impl<T: Subscriber> Event<T> {
                     // The chain was taken, to be served.
                     return;
                 }
-                // Another has purged it, and may have judged before our dead were dead.
+                // Another thread has purged it, perhaps before the subscribers of our reports retired.
                 seen = None;
                 purged = Link(None);
                 continue;
             }
-            for subscriber in living.into_iter().rev() {
+            for subscriber in kept.into_iter().rev() {
                 let len = purged.0.as_ref().map_or(0, |head| head.len) + 1;
                 let next = purged;
                 purged = Link(Some(Arc::new(Node {
@@ -244,37 +243,38 @@ mod tests {
     use super::*;
     use crate::sync::AtomicBool;
 
+    /// Retired once the flag is set.
     #[derive(Clone)]
-    struct Mortal(Arc<AtomicBool>);
+    struct Flagged(Arc<AtomicBool>);
 
-    impl Subscriber for Mortal {
-        fn is_live(&self) -> bool {
+    impl Subscriber for Flagged {
+        fn is_retired(&self) -> bool {
             self.0.load(Ordering::Relaxed)
         }
     }
 
-    fn mortal() -> Mortal {
-        Mortal(Arc::new(AtomicBool::new(true)))
+    fn flagged() -> Flagged {
+        Flagged(Arc::new(AtomicBool::new(false)))
     }
 
     #[test]
-    fn the_dead_are_purged_and_the_living_stay_in_order() {
+    fn retired_subscribers_are_purged_and_the_others_keep_their_order() {
         let event = Event::new();
-        let living: Vec<_> = (0..3).map(|_| mortal()).collect();
-        for one in &living {
+        let waiting: Vec<_> = (0..3).map(|_| flagged()).collect();
+        for one in &waiting {
             assert!(event.subscribe(one.clone()).is_none());
             for _ in 0..1000 {
-                let short_lived = mortal();
-                assert!(event.subscribe(short_lived.clone()).is_none());
-                short_lived.0.store(false, Ordering::Relaxed);
-                event.bury();
+                let retired = flagged();
+                assert!(event.subscribe(retired.clone()).is_none());
+                retired.0.store(true, Ordering::Relaxed);
+                event.retire();
             }
         }
-        let told: Vec<_> = event.happen().unwrap().collect();
-        assert!(told.len() < 3 + FEW_DEAD as usize);
-        let told: Vec<_> = told.iter().filter(|one| one.is_live()).collect();
-        assert_eq!(told.len(), 3);
-        for (one, other) in told.iter().zip(living.iter().rev()) {
+        let served: Vec<_> = event.set().unwrap().collect();
+        assert!(served.len() < 3 + FEW_RETIRED as usize);
+        let served: Vec<_> = served.iter().filter(|one| !one.is_retired()).collect();
+        assert_eq!(served.len(), 3);
+        for (one, other) in served.iter().zip(waiting.iter().rev()) {
             assert!(Arc::ptr_eq(&one.0, &other.0));
         }
     }
@@ -283,16 +283,16 @@ mod tests {
     fn a_chain_of_a_million_is_dropped_without_recursion() {
         let event = Event::new();
         for _ in 0..1_000_000 {
-            event.subscribe(mortal());
+            event.subscribe(flagged());
         }
         drop(event);
     }
 
     #[test]
-    fn who_subscribes_late_is_handed_back() {
+    fn a_late_subscriber_is_handed_back() {
         let event = Event::new();
-        assert_eq!(event.happen().unwrap().count(), 0);
-        assert!(event.happen().is_none());
-        assert_eq!(event.subscribe(mortal()).unwrap().count(), 1);
+        assert_eq!(event.set().unwrap().count(), 0);
+        assert!(event.set().is_none());
+        assert_eq!(event.subscribe(flagged()).unwrap().count(), 1);
     }
 }

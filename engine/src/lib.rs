@@ -83,10 +83,10 @@
 //! [`Stats`] and [`RequestInfo`].
 
 mod clock;
-mod cursor;
 mod entries;
 mod error;
 mod event;
+mod key;
 mod lock;
 mod manager;
 mod path;
@@ -96,6 +96,7 @@ mod stats;
 mod sync;
 mod table;
 mod waiter;
+mod walk;
 
 pub use error::{LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
 pub use lock::{Lock, Pending};

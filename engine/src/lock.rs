@@ -176,7 +176,7 @@ impl Pending {
     /// Whether the request was granted. Once true, it stays true.
     #[must_use]
     pub fn is_acquired(&self) -> bool {
-        self.request().granted.has_happened()
+        self.request().granted.is_set()
     }
 
     /// The lock if the request was granted, or else the request with its place in line.

@@ -1,9 +1,9 @@
 //! The public face: one independent space of paths.
 
-use crate::cursor::Key;
+use crate::entries::Place;
 use crate::error::LockError;
 use crate::lock::{Last, Lock, Pending};
-use crate::resource::{Mode, Resource, ResourceSet};
+use crate::resource::{Resource, ResourceSet};
 use crate::stats::{RequestInfo, Stats};
 use crate::sync::Arc;
 use crate::table::Table;
@@ -164,10 +164,7 @@ impl LockManager {
         resources: impl IntoIterator<Item = Resource>,
     ) -> Result<Option<Lock>, LockError> {
         let resources = ResourceSet::collect(resources)?;
-        if self.table.clock.now() & crate::clock::CLOSED != 0 {
-            return Err(LockError::Closed);
-        }
-        if !self.table.is_free(&resources) {
+        if !self.table.is_free(&resources)? {
             return Ok(None);
         }
         let pending = Pending::enter(Arc::clone(&self.table), resources)?;
@@ -207,7 +204,7 @@ impl LockManager {
     pub fn requests(&self) -> impl Iterator<Item = RequestInfo> + use<> {
         Requests {
             table: Arc::clone(&self.table),
-            place: Some((Mode::Write, None)),
+            place: Place::START,
         }
     }
 
@@ -220,7 +217,7 @@ impl LockManager {
     /// Whether the lock manager was closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.table.closed.has_happened()
+        self.table.closed.is_set()
     }
 
     /// Waits until the lock manager is closed and no request is outstanding.
@@ -252,8 +249,7 @@ impl fmt::Debug for LockManager {
 
 struct Requests {
     table: Arc<Table>,
-    /// `None` at the end of the listing.
-    place: Option<(Mode, Option<Key>)>,
+    place: Place,
 }
 
 impl Iterator for Requests {

@@ -1,4 +1,4 @@
-//! Paths: what a lock names.
+//! Paths: places in the tree of resources.
 //!
 //! # Encoding
 //! A path is kept as bytes in which each segment ends with `00`. Inside a segment, `00` is written
@@ -23,16 +23,16 @@ use std::sync::Arc;
 const TERMINATOR: u8 = 0x00;
 const ESCAPE: u8 = 0x01;
 
-/// Encoded bytes up to this many live inside the `Path`; longer ones are shared on the heap.
+/// Encoded bytes up to this many are stored inside the `Path`; longer ones are shared on the heap.
 const INLINE: usize = 29;
 
 /// A place in the tree of resources: a list of string segments, from the root down.
 ///
-/// Locking a path locks its whole subtree. The empty path is the root, which is everything.
-/// Segments are arbitrary UTF-8: they may be empty and may contain `/`, also NUL.
+/// Locking a path locks its whole subtree. The empty path is the root, and its subtree is everything.
+/// Segments are arbitrary UTF-8: they may be empty and may contain any character, also `/` and NUL.
 ///
-/// A `Path` is 32 bytes. Up to 29 encoded bytes (a byte more per segment than the text) are stored
-/// in place; cloning is then a copy, and otherwise the increment of a counter.
+/// A `Path` is 32 bytes. Up to 29 encoded bytes (the text, and one more byte for each segment) are stored
+/// in place, and cloning copies them. Longer paths are shared, and cloning increments a counter.
 ///
 /// # Examples
 /// ```
@@ -50,7 +50,7 @@ impl Clone for Path {
     #[inline]
     fn clone(&self) -> Path {
         match &self.0 {
-            // One copy of it all, instead of one for each field.
+            // One copy of the whole, instead of one for each field.
             Repr::Inline { len, depth, bytes } => Path(Repr::Inline {
                 len: *len,
                 depth: *depth,
@@ -91,7 +91,7 @@ impl Path {
         })
     }
 
-    /// How many segments the path has; 0 for the root.
+    /// The number of segments; 0 for the root.
     #[must_use]
     pub fn depth(&self) -> usize {
         match &self.0 {
@@ -100,13 +100,13 @@ impl Path {
         }
     }
 
-    /// Whether this is the root.
+    /// Whether the path is the root.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.as_bytes().is_empty()
     }
 
-    /// Whether `other` is this path or lies below it: whether locking this one locks that one too.
+    /// Whether `other` is this path or lies below it, so that a lock of this path covers `other`.
     #[must_use]
     pub fn contains(&self, other: &Path) -> bool {
         other.as_bytes().starts_with(self.as_bytes())
@@ -129,8 +129,7 @@ impl Path {
         }
     }
 
-    /// How many segments the two begin with in common, and whether `other` has no more than these
-    /// and fewer than this one: whether it is an ancestor.
+    /// The number of segments that both paths begin with, and whether `other` is an ancestor of this path.
     pub(crate) fn common(&self, other: &Path) -> (usize, bool) {
         let (own, others) = (self.as_bytes(), other.as_bytes());
         let same = own.iter().zip(others).take_while(|(a, b)| a == b).count();

@@ -1,4 +1,4 @@
-//! One request: its place in the order, its two events, and whom it watches.
+//! One request: its place in the order, its two events, and the request that it watches.
 //!
 //! ```text
 //!   PUBLISHING ──all entries inserted──► PUBLISHED ──by the owner or a helper──► ticket
@@ -9,37 +9,37 @@
 //!
 //! # Invariants
 //! R1. A request is PUBLISHED only when it is in the table under all its keys.
-//! R2. A ticket is a number drawn after the request was PUBLISHED, and is set once.
-//! R3. One thread at a time advances a request: the one that entered it, then whoever took its
-//!     watch from the chain in which it was.
-//! R4. Who makes `granted` happen, be it to grant or to withdraw, takes the request off the count
-//!     of those waiting.
+//! R2. A ticket is a number drawn after the request was PUBLISHED. It is set once.
+//! R3. One thread at a time advances a request: first the thread that entered it, then each time the thread
+//!     that took its watch from a chain.
+//! R4. The thread that sets `granted`, to grant or to withdraw, takes the request off the count of waiting
+//!     requests.
 
 use crate::clock::{CLOSED, Clock};
-use crate::cursor::Cursor;
 use crate::event::{Event, Subscriber};
 use crate::resource::ResourceSet;
 use crate::sync::{Arc, AtomicU64, Ordering, Slot};
 use crate::waiter::Waiter;
+use crate::walk::Cursor;
 
-/// Some of its entries may be missing: nobody may give it a ticket. Compares as later than any.
+/// Some of its entries may be missing, so it must not get a ticket yet. Compares as later than any ticket.
 const PUBLISHING: u64 = u64::MAX;
-/// All its entries are there; anybody may draw its ticket.
+/// All its entries are there, and any thread may draw its ticket.
 const PUBLISHED: u64 = u64::MAX - 1;
 
 pub(crate) struct Request {
     /// PUBLISHING, PUBLISHED, or the ticket.
     ticket: AtomicU64,
-    /// What the clock said before the entries were made: at most the ticket. Part of their keys.
+    /// The clock before the entries were made: at most the ticket. Part of their keys.
     pub(crate) birth: u64,
-    /// Also made to happen by a withdrawal, after `released`, so that no grant comes later.
+    /// A withdrawal sets it, too, after `released`, so that no grant comes later.
     pub(crate) granted: Event<Arc<Waiter>>,
-    /// Watched by requests that this one keeps waiting.
+    /// Watched by later requests that wait for this one.
     pub(crate) released: Event<Watch>,
-    /// The request whose `released` this one watches. Written by the advancing thread (R3); taken
-    /// by whoever finds that the watch is dead.
+    /// The request whose `released` this one watches. Written by the advancing thread (R3); taken by each
+    /// thread that finds the watch retired.
     watched: Slot<Request>,
-    /// Its ticket, for listings; 0 if this request never had to wait.
+    /// The ticket of that request, for listings; 0 if this request never had to wait.
     waits_for: AtomicU64,
     pub(crate) resources: ResourceSet,
 }
@@ -61,7 +61,7 @@ impl Request {
         }
     }
 
-    /// Declares all its entries inserted and draws its ticket, unless a helper was faster.
+    /// Declares that all its entries are inserted, and draws its ticket unless a helper was faster.
     pub(crate) fn publish(&self, clock: &Clock) -> u64 {
         // R1. Release: pairs with the Acquire in `order`, so that a helper's draw, hence every
         // ticket after it, happens after our insertions.
@@ -69,12 +69,12 @@ impl Request {
         self.draw(clock)
     }
 
-    /// Its ticket; or a number that compares as later than every ticket drawn so far, if it has
-    /// none yet and whoever draws it will get a later one.
+    /// Its ticket. Without one, a number that compares as later than every ticket drawn so far: any thread
+    /// that draws a ticket for it from now on draws a later one.
     pub(crate) fn order(&self, clock: &Clock) -> u64 {
         match self.ticket.load(Ordering::Acquire) {
-            // Its owner may have drawn a number smaller than ours and not have written it yet.
-            // Help, so that neither has to wait for the other to go on.
+            // The owner may have drawn a number smaller than ours without having written it yet. We draw
+            // one for the request, so that neither thread has to wait for the other.
             PUBLISHED => self.draw(clock),
             ticket => ticket,
         }
@@ -82,7 +82,7 @@ impl Request {
 
     fn draw(&self, clock: &Clock) -> u64 {
         let number = clock.draw();
-        // R2. Release: whoever reads the ticket sees the entries; Acquire: likewise for us.
+        // R2. Release: a thread that reads the ticket sees the entries. Acquire: so do we.
         match self
             .ticket
             .compare_exchange(PUBLISHED, number, Ordering::AcqRel, Ordering::Acquire)
@@ -92,7 +92,7 @@ impl Request {
         }
     }
 
-    /// Its ticket, once it has entered.
+    /// Its ticket. Only for a request that has entered.
     pub(crate) fn ticket(&self) -> u64 {
         self.ticket.load(Ordering::Acquire)
     }
@@ -101,36 +101,36 @@ impl Request {
         self.waits_for.load(Ordering::Relaxed)
     }
 
-    /// Notes whom it is about to watch; whether it is the first. By the advancing thread, before
-    /// the watch is pushed: from then on another may advance it.
+    /// Notes the request that it is about to watch; whether that is the first one. Called by the advancing
+    /// thread before it pushes the watch: from then on another thread may advance the request.
     pub(crate) fn about_to_watch(&self, blocker: &Arc<Request>) -> bool {
         self.watched.put(Arc::clone(blocker));
         self.waits_for.swap(blocker.ticket(), Ordering::Relaxed) == 0
     }
 
-    /// Whether it is among the requests that are counted as waiting, until it is settled.
+    /// Whether it is counted as a waiting request, until it is settled.
     pub(crate) fn is_counted(&self) -> bool {
         self.waits_for() != 0 && self.ticket() < CLOSED
     }
 
-    /// Lets go of whom it watched last.
+    /// Drops its reference to the request that it watched last.
     pub(crate) fn forget_watched(&self) {
         drop(self.watched.take());
     }
 
-    /// Reports its watch as dead to whom it watches, so that it can be purged there.
+    /// Reports its watch as retired to the request that it watches, so that the watch can be purged there.
     ///
-    /// Called by the withdrawal, after `released` happened, and by a thread that has pushed a watch
-    /// and then sees `released`: the slot is swapped by both, so one of them at least finds the
-    /// newest entry, and no entry is found twice.
-    pub(crate) fn bury_watch(&self) {
+    /// Called by the withdrawal, after it has set `released`, and by a thread that has pushed a watch and
+    /// then sees `released` set. Both swap the slot, so at least one of them finds the newest entry, and no
+    /// entry is found twice.
+    pub(crate) fn retire_watch(&self) {
         if let Some(watched) = self.watched.take() {
-            watched.released.bury();
+            watched.released.retire();
         }
     }
 }
 
-/// A request that waits until another is released, and where its walk goes on then.
+/// A request that waits until another one is released, and where its walk goes on then.
 #[derive(Clone)]
 pub(crate) struct Watch {
     pub(crate) request: Arc<Request>,
@@ -138,7 +138,7 @@ pub(crate) struct Watch {
 }
 
 impl Subscriber for Watch {
-    fn is_live(&self) -> bool {
-        !self.request.released.has_happened()
+    fn is_retired(&self) -> bool {
+        self.request.released.is_set()
     }
 }

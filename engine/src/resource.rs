@@ -1,32 +1,22 @@
-//! What a request asks for: paths and modes, and which of them conflict.
+//! Resources: paths and modes, which of them conflict, and the set of a request.
 
 use crate::error::{LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
 use crate::path::Path;
 use std::ops::Deref;
 
-/// How a resource is locked.
+/// The mode of a lock: exclusive or shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Mode {
-    /// Exclusive: conflicts with every other lock on the path, above it and below it.
+    /// Exclusive: conflicts with every other lock at the path, above it and below it.
     Write,
-    /// Shared: conflicts with writes only.
+    /// Shared: conflicts only with writes.
     Read,
 }
 
-impl Mode {
-    /// The modes that a resource of this mode conflicts with.
-    pub(crate) fn meets(self) -> &'static [Mode] {
-        match self {
-            Mode::Write => &[Mode::Write, Mode::Read],
-            Mode::Read => &[Mode::Write],
-        }
-    }
-}
-
-/// One path to lock and how: an element of the set that a request asks for.
+/// A path to lock and the mode: an element of the set of a request.
 ///
 /// # Examples
 /// ```
@@ -41,12 +31,12 @@ impl Mode {
 pub struct Resource {
     /// The root of the subtree to lock.
     pub path: Path,
-    /// Whether for write or for read.
+    /// The mode in which to lock it.
     pub mode: Mode,
 }
 
 impl Resource {
-    /// The subtree at `path`, shared with other readers.
+    /// A read of the subtree at `path`, shared with other reads.
     pub fn read(path: impl Into<Path>) -> Resource {
         Resource {
             path: path.into(),
@@ -54,7 +44,7 @@ impl Resource {
         }
     }
 
-    /// The subtree at `path`, exclusively.
+    /// A write of the subtree at `path`, exclusive.
     pub fn write(path: impl Into<Path>) -> Resource {
         Resource {
             path: path.into(),
@@ -62,15 +52,15 @@ impl Resource {
         }
     }
 
-    /// Whether the two cannot be held by different requests at once: one path contains the other,
-    /// and at least one mode is [`Mode::Write`].
+    /// Whether two requests cannot hold these resources at the same time: one path contains the other, and
+    /// at least one mode is [`Mode::Write`].
     #[must_use]
     pub fn conflicts_with(&self, other: &Resource) -> bool {
         (self.mode == Mode::Write || other.mode == Mode::Write)
             && (self.path.contains(&other.path) || other.path.contains(&self.path))
     }
 
-    /// Whether holding this one is holding `other` as well.
+    /// Whether a lock of this resource is a lock of `other` as well.
     fn covers(&self, other: &Resource) -> bool {
         self.path.contains(&other.path) && (self.mode == Mode::Write || other.mode == Mode::Read)
     }
@@ -94,9 +84,9 @@ impl Resource {
     }
 }
 
-/// The resources of one request: within the limits, ordered by path, and none of them redundant.
+/// The resources of one request: within the limits, ordered by path, without redundant ones.
 ///
-/// The usual set of one resource needs no allocation.
+/// A set of one resource, the most frequent one, needs no allocation.
 #[derive(Debug)]
 pub(crate) enum ResourceSet {
     One(Resource),
@@ -133,11 +123,11 @@ impl ResourceSet {
         Ok(ResourceSet::reduce(all))
     }
 
-    /// Drops what another resource of the set covers: a request would only meet itself there.
+    /// Drops each resource that another one of the set covers: the request would only meet itself there.
     fn reduce(mut all: Vec<Resource>) -> ResourceSet {
         all.sort_unstable_by(|a, b| a.path.cmp(&b.path).then(a.mode.cmp(&b.mode)));
-        // Whatever covers a resource sorts before it, and what is kept above any path is at most a
-        // read and, below that, a write: two resources to look back at.
+        // A resource sorts behind all that cover it. Above any path, at most two resources are kept: a read
+        // and, below it, a write. So there are two resources to look back at.
         let mut above: [Option<Resource>; 2] = [None, None];
         all.retain(|resource| {
             for kept in &mut above {
@@ -177,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_write_covers_is_redundant() {
+    fn a_resource_covered_by_a_write_is_redundant() {
         let all = [
             Resource::read(["a", "b"]),
             Resource::write(["a"]),

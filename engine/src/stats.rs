@@ -1,25 +1,25 @@
-//! What a lock manager tells about itself: figures, and a listing of its requests.
+//! Statistics of a lock manager, and the listing of its requests.
 
 use crate::resource::Resource;
 
-/// Figures of a lock manager at one moment; see [`LockManager::stats`](crate::LockManager::stats).
+/// Statistics of a lock manager at one moment; see [`LockManager::stats`](crate::LockManager::stats).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Stats {
-    /// Requests that hold their locks.
+    /// The number of requests that hold their locks.
     pub acquired: usize,
-    /// Requests that wait for theirs.
+    /// The number of waiting requests.
     pub waiting: usize,
-    /// Resources of all these requests, redundant ones left out.
+    /// The number of resources of all these requests, without redundant ones.
     pub resources: usize,
-    /// The largest fencing token that has been given out or skipped; 0 before the first.
+    /// The largest fencing token that was given out or skipped; 0 before the first.
     pub last_token: u64,
-    /// Whether new requests are refused.
+    /// Whether the lock manager is closed and refuses new requests.
     pub closed: bool,
 }
 
-/// Whether a request holds its lock.
+/// The state of an outstanding request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
@@ -27,7 +27,7 @@ pub struct Stats {
 pub enum RequestState {
     /// It holds the lock.
     Acquired,
-    /// It is in line.
+    /// It waits in line.
     Waiting,
 }
 
@@ -38,11 +38,11 @@ pub enum RequestState {
 pub struct RequestInfo {
     /// Its fencing token, which is its place in the order of requests.
     pub token: u64,
-    /// What it asks for, ordered by path, redundant resources left out.
+    /// Its resources, ordered by path, without redundant ones.
     pub resources: Vec<Resource>,
-    /// Whether it holds its lock.
+    /// Whether it holds its lock or waits.
     pub state: RequestState,
-    /// The token of an earlier request that keeps it waiting. There may be more of them; when this
-    /// one is gone, the next is named.
+    /// The token of an earlier request that it waits for. There may be more of them; when this one has
+    /// ended, the next is named.
     pub waits_for: Option<u64>,
 }

@@ -1,12 +1,11 @@
 //! The one place that names atomics, `arc-swap` and the skiplist.
 //!
-//! Everything that two threads of the engine share goes through this module, so that a model
-//! checker can put twins of these few types in their place and run the engine's own source.
+//! All state that the threads of the engine share goes through this module. A model checker can replace
+//! these few types by twins and run the engine's own source.
 //!
-//! What is relied on:
-//! - [`List`]: an insert happens before everything that a walk does after it has seen the entry
-//!   (Release on insert, Acquire on read), and a walk sees every entry that is present throughout.
-//!   A walk is not a snapshot.
+//! The engine relies on these properties:
+//! - [`List`]: an insert happens before all that a walk does after it has seen the entry (Release on
+//!   insert, Acquire on read). A walk sees every entry that is present throughout. It is not a snapshot.
 //! - [`Chain`]: one word; all its operations are ordered as read-modify-writes of that word.
 //! - [`Slot`]: one word, swapped.
 
@@ -25,19 +24,20 @@ use crossbeam_utils::Backoff;
 use crossbeam_utils::atomic::AtomicCell;
 use std::ops::Bound;
 
-/// So few dead subscribers of an event are not worth a purge. Models and tests want fewer.
-pub(crate) const FEW_DEAD: u32 = 16;
+/// Fewer retired subscribers of an event than this are not worth a purge. Models and tests use a smaller
+/// number.
+pub(crate) const FEW_RETIRED: u32 = 16;
 
-/// Keeps what a walk refers to from being reclaimed. Never held while anybody waits.
+/// Keeps the entries that a walk refers to from being reclaimed. Never held across a wait.
 pub(crate) type Guard = epoch::Guard;
 
 pub(crate) fn pin() -> Guard {
     epoch::pin()
 }
 
-/// Waits by spinning for some microseconds at most; whether it is `done`.
+/// Waits by spinning, for some microseconds at most; whether it is `done`.
 ///
-/// Handing over to a thread that spins is a thousand times faster than waking one that is parked.
+/// Handing over to a spinning thread is a thousand times faster than waking a parked one.
 pub(crate) fn spin_until(done: impl Fn() -> bool) -> bool {
     let backoff = Backoff::new();
     while !backoff.is_completed() {
@@ -49,7 +49,7 @@ pub(crate) fn spin_until(done: impl Fn() -> bool) -> bool {
     false
 }
 
-/// Parks the thread until it is unparked or the deadline has passed; `false` if it had passed.
+/// Parks the thread until it is unparked or the deadline passes; `false` if the deadline had passed before.
 pub(crate) fn park(deadline: Option<Instant>) -> bool {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     match left {
@@ -60,23 +60,24 @@ pub(crate) fn park(deadline: Option<Instant>) -> bool {
     true
 }
 
-/// The value, if this was the last reference: of several threads that let go, exactly one gets it.
+/// The value, if this was the last reference. Of several threads that drop theirs, exactly one gets it.
 pub(crate) fn into_inner<T>(last: Arc<T>) -> Option<T> {
     Arc::into_inner(last)
 }
 
-/// A number that no other value has while this one is alive.
+/// A number that no other value has while this one exists. Never 0.
 pub(crate) fn identity<T>(value: &Arc<T>) -> usize {
     Arc::as_ptr(value).addr()
 }
 
-/// A concurrent ordered map: a `crossbeam_skiplist::base::SkipList` under one guard an operation.
+/// A concurrent ordered map: a `crossbeam_skiplist::base::SkipList` with one guard for each operation.
 ///
-/// Its `SkipMap` pins at every step and leaks what a `range()` passes (0.1.3); this does neither.
+/// The `SkipMap` of that crate pins at every step and leaks the nodes that a `range()` passes (0.1.3). This
+/// map does neither.
 pub(crate) struct List<K, V>(base::SkipList<K, V>);
 
-/// A list shorter than this is searched twice (to find and to unlink) in less time than it takes to
-/// remember all neighbours of one search: a lock in an otherwise empty table is 6 % cheaper.
+/// In a list shorter than this, two searches (one to find, one to unlink) take less time than one search
+/// that remembers all neighbours: a lock in an otherwise empty table is 6 % cheaper.
 const SHORT: usize = 8;
 
 /// An entry that a walk stands on.
@@ -120,13 +121,13 @@ impl<K: Ord + Send + 'static, V: Send + 'static> List<K, V> {
         self.0.lower_bound(bound, guard)
     }
 
-    /// How many entries there are; approximate while others insert and remove.
+    /// The number of entries; approximate while other threads insert and remove.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 }
 
-/// One's own entry, just inserted.
+/// The caller's own entry, just inserted.
 pub(crate) struct Inserted<'a, 'g, K, V> {
     /// `None` only inside `drop`. A `RefEntry` that is not released is a leak.
     entry: Option<base::RefEntry<'a, K, V>>,
@@ -134,13 +135,13 @@ pub(crate) struct Inserted<'a, 'g, K, V> {
 }
 
 impl<K: Ord, V> Inserted<'_, '_, K, V> {
-    /// Whether there is a next entry and its key is such. One step; cheaper than a seek.
-    pub(crate) fn next_is(&self, such: impl FnOnce(&K) -> bool) -> bool {
+    /// Whether there is a next entry with a key that matches. One step; cheaper than a seek.
+    pub(crate) fn next_is(&self, matches: impl FnOnce(&K) -> bool) -> bool {
         let next = self.entry.as_ref().and_then(|own| own.next(self.guard));
         next.is_some_and(|next| {
-            let is = such(next.key());
+            let matches = matches(next.key());
             next.release(self.guard);
-            is
+            matches
         })
     }
 }
@@ -161,7 +162,7 @@ impl<N> Chain<N> {
         self.0.load_full()
     }
 
-    /// Replaces `current` by `new`; `false` if `current` is not the head any more.
+    /// Replaces `current` by `new`; `false` if `current` is no longer the head.
     pub(crate) fn replace(&self, current: &Option<Arc<N>>, new: Option<Arc<N>>) -> bool {
         let before = self.0.compare_and_swap(current, new);
         before.as_ref().map(Arc::as_ptr) == current.as_ref().map(Arc::as_ptr)
@@ -178,7 +179,7 @@ impl<N> Default for Chain<N> {
     }
 }
 
-/// A place for one reference, lock-free because it is one word.
+/// A place for one reference. Lock-free, because it is one word.
 pub(crate) struct Slot<T>(AtomicCell<Option<Arc<T>>>);
 
 impl<T> Slot<T> {

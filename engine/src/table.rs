@@ -1,12 +1,11 @@
 //! The lock table: how requests enter it, wait in it and leave it.
 //!
-//! A request that has to wait watches one other, the first on its walk over the [`Entries`]. When
-//! that one is gone, whoever ended it *serves* the watch: the walk goes on, to the next request to
-//! watch or to the grant. Release and withdrawal are the same.
+//! A request that has to wait watches one other request, the first one on its walk over the [`Entries`].
+//! The thread that ends that other request *serves* the watch: the walk goes on, to the next request to
+//! watch or to the grant. Release and withdrawal are the same operation.
 
 use crate::clock::{CLOSED, Clock};
-use crate::cursor::Cursor;
-use crate::entries::{Entries, Walk};
+use crate::entries::{Entries, Walker};
 use crate::error::LockError;
 use crate::event::{Event, Subscribers};
 use crate::path::Path;
@@ -15,16 +14,17 @@ use crate::resource::{Resource, ResourceSet};
 use crate::stats::Stats;
 use crate::sync::{Arc, AtomicUsize, CachePadded, Guard, Ordering, pin};
 use crate::waiter::{Waiter, Wakes};
+use crate::walk::Cursor;
 
 pub(crate) struct Table {
     pub(crate) clock: CachePadded<Clock>,
     pub(crate) entries: Entries,
-    /// Resources beyond the first of each request: with the lengths of the lists, this counts the
-    /// requests, and costs a request of one resource nothing.
+    /// The number of resources beyond the first of each request. The number of requests follows from it
+    /// and the lengths of the lists, at no cost for a request of one resource.
     beyond_first: CachePadded<AtomicUsize>,
-    /// Requests that had to wait and still do.
+    /// The number of waiting requests.
     waiting: CachePadded<AtomicUsize>,
-    /// Happens when the table is closed.
+    /// Set when the table is closed.
     pub(crate) closed: Event<Arc<Waiter>>,
 }
 
@@ -39,8 +39,8 @@ impl Table {
         }
     }
 
-    /// Queues a request for these resources. The second of the result is to be woken once somebody
-    /// owns the request: a waker may panic.
+    /// Enters a request for these resources. The caller must wake the wakers once the request has an owner
+    /// that takes it out again: a waker may panic.
     pub(crate) fn enter(&self, resources: ResourceSet) -> Result<(Arc<Request>, Wakes), LockError> {
         let birth = self.clock.now();
         if birth & CLOSED != 0 {
@@ -57,9 +57,9 @@ impl Table {
             self.leave(&request);
             return Err(LockError::Closed);
         }
-        let wakes = match self.next_blocker(&Walk::of(&request), cursor, &guard) {
+        let wakes = match self.next_blocker(&Walker::of(&request), cursor, &guard) {
             None => {
-                request.granted.happen_unseen();
+                request.granted.set_without_subscribers();
                 Wakes::default()
             }
             Some((cursor, blocker)) => {
@@ -73,7 +73,7 @@ impl Table {
     /// Ends a request: releases it, or withdraws it if it still waits.
     pub(crate) fn leave(&self, request: &Arc<Request>) {
         let guard = pin();
-        // T2: whoever is granted below finds that these entries are gone.
+        // T2: the requests that are granted below find these entries gone.
         self.entries.remove(request, &guard);
         if let beyond_first @ 1.. = request.resources.len() - 1 {
             self.beyond_first.fetch_sub(beyond_first, Ordering::Relaxed);
@@ -83,26 +83,27 @@ impl Table {
 
     /// The part of leaving that is not about entries.
     pub(crate) fn end(&self, request: &Arc<Request>, guard: Guard) {
-        let watches = request.released.happen();
-        // After `released`, so that a listing never takes this for a grant. What is dropped here are
-        // the wakers of futures that are gone; that is code from outside, so it comes last.
-        let _given_up = if request.granted.has_happened() {
+        let watches = request.released.set();
+        // After `released`, so that a listing never takes this for a grant. The waiters taken here belong
+        // to tasks that no longer wait. Dropping their wakers runs foreign code, so that comes last.
+        let _given_up = if request.granted.is_set() {
             None
         } else {
-            let given_up = request.granted.happen();
+            let given_up = request.granted.set();
             if given_up.is_some() {
                 self.settle(request);
-                request.bury_watch();
+                request.retire_watch();
             }
             given_up
         };
         self.serve(watches, guard).wake();
     }
 
-    /// Advances the requests that watched one that is gone, and those found on the way. Returns whom
-    /// to wake.
+    /// Advances the requests that watched an ended one, and those found on the way. Returns the waiters to
+    /// wake.
     ///
-    /// All grants come before the first wake: who spins or polls need not wait for other wake-ups.
+    /// All grants come before the first wake, so that a thread that spins or polls does not wait for the
+    /// wake-ups of others.
     fn serve(&self, watches: Option<Subscribers<Watch>>, guard: Guard) -> Wakes {
         if watches.as_ref().is_none_or(Subscribers::is_empty) {
             return Wakes::default();
@@ -111,11 +112,11 @@ impl Table {
         let mut watches: Vec<Watch> = watches.into_iter().flatten().collect();
         let mut wakes = Wakes::default();
         while let Some(Watch { request, cursor }) = watches.pop() {
-            if request.released.has_happened() {
+            if request.released.is_set() {
                 request.forget_watched();
                 continue;
             }
-            match self.next_blocker(&Walk::of(&request), cursor, &guard) {
+            match self.next_blocker(&Walker::of(&request), cursor, &guard) {
                 None => wakes.add(self.grant(&request)),
                 Some((cursor, blocker)) => {
                     watches.extend(self.watch(&request, cursor, blocker).into_iter().flatten());
@@ -127,8 +128,8 @@ impl Table {
     }
 
     fn grant(&self, request: &Request) -> impl Iterator<Item = Arc<Waiter>> + use<> {
-        let waiters = request.granted.happen();
-        // Otherwise it was withdrawn at this moment.
+        let waiters = request.granted.set();
+        // `None`: it was withdrawn at this moment.
         if waiters.is_some() {
             self.settle(request);
             request.forget_watched();
@@ -136,14 +137,14 @@ impl Table {
         waiters.into_iter().flatten()
     }
 
-    /// Takes a request off the count of those waiting (R4).
+    /// Takes a request off the count of waiting requests (R4).
     fn settle(&self, request: &Request) {
         if request.is_counted() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Lets the request wait until the blocker is released. The result is to be served.
+    /// Lets the request wait until the blocker is released. The caller must serve the result.
     fn watch(
         &self,
         request: &Arc<Request>,
@@ -158,41 +159,48 @@ impl Table {
             cursor,
         };
         let missed = blocker.released.subscribe(watch);
-        if missed.is_none() && request.released.has_happened() {
-            request.bury_watch();
+        if missed.is_none() && request.released.is_set() {
+            request.retire_watch();
         }
         missed
     }
 
     fn next_blocker<'g>(
         &'g self,
-        walk: &Walk<'_>,
+        walker: &Walker<'_>,
         cursor: Cursor,
         guard: &'g Guard,
     ) -> Option<(Cursor, &'g Arc<Request>)> {
-        self.entries.next_blocker(walk, &self.clock, cursor, guard)
+        self.entries
+            .next_blocker(walker, &self.clock, cursor, guard)
     }
 
-    /// Whether a request for these resources would be granted if it came now.
-    pub(crate) fn is_free(&self, resources: &[Resource]) -> bool {
-        let walk = Walk {
+    /// Whether a request for these resources would be granted at once.
+    pub(crate) fn is_free(&self, resources: &[Resource]) -> Result<bool, LockError> {
+        let now = self.clock.now();
+        if now & CLOSED != 0 {
+            return Err(LockError::Closed);
+        }
+        let walker = Walker {
             resources,
-            ticket: self.clock.now(),
+            ticket: now,
             own: None,
         };
-        self.next_blocker(&walk, Cursor::START, &pin()).is_none()
+        let guard = pin();
+        let blocker = self.next_blocker(&walker, Cursor::START, &guard);
+        Ok(blocker.is_none())
     }
 
     /// Refuses requests from now on.
     pub(crate) fn close(&self) {
         self.clock.close();
-        // Even if another has closed it: that one may be suspended right here.
+        // Even if another thread has closed the clock: it may be suspended at this point.
         let mut wakes = Wakes::default();
-        wakes.add(self.closed.happen().into_iter().flatten());
+        wakes.add(self.closed.set().into_iter().flatten());
         wakes.wake();
     }
 
-    /// A request for everything that comes after all that were not refused, and that nobody meets:
+    /// A request for everything. It is later than all requests that were not refused, and has no entries:
     /// it is granted when the table has drained.
     pub(crate) fn enter_last(&self) -> (Arc<Request>, Wakes) {
         let everything = ResourceSet::One(Resource::write(Path::root()));
@@ -246,7 +254,7 @@ mod tests {
         }
         assert!(
             holder.released.subscribers() < 40,
-            "without anybody coming or going"
+            "no request has entered since"
         );
         table.leave(&holder);
     }
@@ -262,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_moves_along_its_children() {
+    fn a_parent_waits_for_its_children_one_after_another() {
         let table = Table::new(1);
         let child = |i: u32| Resource::write(["a".to_owned(), i.to_string()]);
         let children: Vec<_> = (0..1000)
@@ -270,10 +278,10 @@ mod tests {
             .collect();
         let parent = enter(&table, Mode::Write);
         for child in &children {
-            assert!(!parent.granted.has_happened());
+            assert!(!parent.granted.is_set());
             table.leave(child);
         }
-        assert!(parent.granted.has_happened());
+        assert!(parent.granted.is_set());
         table.leave(&parent);
     }
 }

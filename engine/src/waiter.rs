@@ -11,31 +11,31 @@ use std::time::Instant;
 /// A task or thread that waits for an event.
 pub(crate) struct Waiter {
     waker: Waker,
-    /// Cleared when its future goes away or moves to another task.
-    live: AtomicBool,
+    /// Set when its task stops waiting or polls with another waker.
+    retired: AtomicBool,
 }
 
 impl Waiter {
-    fn is_live(&self) -> bool {
-        // Relaxed: only its own future clears it, and a waiter that is woken too often does no harm.
-        self.live.load(Ordering::Relaxed)
+    fn retire(&self) {
+        // Relaxed: only its own task retires it, and one wake too many does no harm.
+        self.retired.store(true, Ordering::Relaxed);
     }
 
     fn wake(&self) {
-        if self.is_live() {
+        if !self.retired.load(Ordering::Relaxed) {
             self.waker.wake_by_ref();
         }
     }
 }
 
 impl Subscriber for Arc<Waiter> {
-    fn is_live(&self) -> bool {
-        Waiter::is_live(self)
+    fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
     }
 }
 
-/// Waiters to wake, in the order of their grants, once no guard is held: waking runs the code of an
-/// executor, which may call back.
+/// Waiters to wake, in the order of their grants. To be woken once no guard is held: waking runs the code
+/// of an executor, which may call back into the engine.
 #[derive(Default)]
 pub(crate) struct Wakes(Vec<Arc<Waiter>>);
 
@@ -44,11 +44,12 @@ impl Wakes {
         self.0.extend(waiters);
     }
 
-    /// Wakes them all, even if a waker panics; its panic goes on afterwards, unless one is under way.
+    /// Wakes them all, even if a waker panics. The panic goes on afterwards, unless the thread is panicking
+    /// already.
     pub(crate) fn wake(self) {
         let mut panic = None;
         for waiter in self.0 {
-            // Unwind safe: nothing of ours is half done while a waker runs.
+            // Unwind safe: the engine has nothing half done while a waker runs.
             let woken = catch_unwind(AssertUnwindSafe(move || {
                 waiter.wake();
                 drop(waiter);
@@ -74,7 +75,7 @@ impl Subscription {
         event: &Event<Arc<Waiter>>,
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        if event.has_happened() {
+        if event.is_set() {
             self.retire(event);
             return Poll::Ready(());
         }
@@ -85,7 +86,7 @@ impl Subscription {
         self.retire(event);
         let waiter = Arc::new(Waiter {
             waker: waker.clone(),
-            live: AtomicBool::new(true),
+            retired: AtomicBool::new(false),
         });
         self.0 = Some(Arc::clone(&waiter));
         match event.subscribe(waiter) {
@@ -104,9 +105,9 @@ impl Subscription {
     /// Ends the subscription. Others may still wait for the event, so its chain must not fill up.
     fn retire(&mut self, event: &Event<Arc<Waiter>>) {
         if let Some(waiter) = self.0.take() {
-            waiter.live.store(false, Ordering::Relaxed);
-            if !event.has_happened() {
-                event.bury();
+            waiter.retire();
+            if !event.is_set() {
+                event.retire();
             }
         }
     }
@@ -116,7 +117,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         if let Some(waiter) = &self.0 {
-            waiter.live.store(false, Ordering::Relaxed);
+            waiter.retire();
         }
     }
 }
@@ -162,7 +163,7 @@ impl Wake for Unpark {
 
 /// Blocks the thread until the event is set or the deadline has passed. No deadline is no limit.
 pub(crate) fn block_on(event: &Event<Arc<Waiter>>, deadline: Option<Instant>) {
-    if spin_until(|| event.has_happened()) {
+    if spin_until(|| event.is_set()) {
         return;
     }
     let waker = Waker::from(std::sync::Arc::new(Unpark(thread::current())));

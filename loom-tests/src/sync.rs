@@ -44,7 +44,7 @@ use std::time::Instant;
 const SLOTS: usize = 8;
 
 /// The first death is worth a purge.
-pub(crate) const FEW_DEAD: u32 = 1;
+pub(crate) const FEW_RETIRED: u32 = 1;
 
 /// A lock that the model does not see: nothing is ordered by it, and no thread is switched inside.
 struct Unseen<T>(Mutex<T>);

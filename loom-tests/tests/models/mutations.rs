@@ -41,7 +41,7 @@ macro_rules! noticed {
 noticed! {
     PublishedFromTheStart by a_ticket_before_all_entries_are_there at 3 for "the grant rule";
     NoHelping by two_requests_over_the_same_two_resources at 0 for "the grant rule";
-    TakeBeforeHappening by a_release_races_a_watch at 1 for "the grant rule";
+    TakeBeforeSetting by a_release_races_a_watch at 1 for "the grant rule";
     NoLookAfterPush by a_release_races_a_watch at 1 for "the grant rule";
     NoAnnouncement by a_release_races_a_watch at 0 for "the grant rule";
     ResumePastTheSpan by a_parent_above_two_children_that_leave at 0 for "the grant rule";

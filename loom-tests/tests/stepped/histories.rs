@@ -221,7 +221,7 @@ proptest! {
 fn mutations_are_noticed() {
     for mutation in [
         Mutation::NoHelping,
-        Mutation::TakeBeforeHappening,
+        Mutation::TakeBeforeSetting,
         Mutation::NoLookAfterPush,
         Mutation::NoAnnouncement,
         Mutation::ResumePastTheSpan,

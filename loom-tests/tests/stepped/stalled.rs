@@ -269,7 +269,7 @@ fn withdrawn_requests_that_pile_up_are_noticed() {
         assert!(left < 10, "{left} watches of withdrawn requests are left");
     };
     property();
-    for mutation in [Mutation::NoPurge, Mutation::NoBurial] {
+    for mutation in [Mutation::NoPurge, Mutation::NoRetiring] {
         assert!(
             catch_unwind(|| with(mutation, property)).is_err(),
             "nobody notices {mutation:?}"

@@ -12,7 +12,7 @@ use crate::steps::{step, without_steps};
 use std::ops::Bound;
 
 /// Few enough for short histories to purge.
-pub(crate) const FEW_DEAD: u32 = 2;
+pub(crate) const FEW_RETIRED: u32 = 2;
 
 pub(crate) struct Guard(real::Guard);
 

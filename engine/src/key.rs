@@ -1,0 +1,88 @@
+//! What the lists of the lock table are ordered by, and at which depths they have entries.
+
+use crate::path::Path;
+use std::cmp::Ordering;
+
+/// Orders the entries of one list: by path, then the youngest first.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) path: Path,
+    pub(crate) birth: u64,
+    /// Tells apart requests with the same birth. Never 0.
+    pub(crate) identity: usize,
+}
+
+impl Key {
+    /// Sorts before all keys at the path that were born at that time or earlier, and behind the younger
+    /// ones.
+    pub(crate) fn first(path: Path, birth: u64) -> Key {
+        Key {
+            path,
+            birth,
+            identity: 0,
+        }
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Key) -> Ordering {
+        self.path
+            .cmp(&other.path)
+            .then_with(|| other.birth.cmp(&self.birth))
+            .then_with(|| self.identity.cmp(&other.identity))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Key) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The depths at which a list has ever had an entry: a bit for each, the last one for all from 63 on.
+///
+/// Depths that were never locked are not searched.
+#[derive(Clone, Copy)]
+pub(crate) struct Marks(pub(crate) u64);
+
+impl Marks {
+    const LAST: usize = 63;
+
+    /// The mark of a depth.
+    pub(crate) fn of(depth: usize) -> u64 {
+        1 << depth.min(Marks::LAST)
+    }
+
+    /// Whether any depth from this one on may have entries.
+    pub(crate) fn any_from(self, depth: usize) -> bool {
+        self.0 >= Marks::of(depth)
+    }
+
+    /// The first depth from this one on that may have entries.
+    pub(crate) fn first_from(self, depth: usize) -> Option<usize> {
+        match self.0 >> depth.min(Marks::LAST) {
+            0 => None,
+            _ if depth >= Marks::LAST => Some(depth),
+            rest => Some(depth + rest.trailing_zeros() as usize),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_find_the_next_depth_in_use() {
+        let marks = Marks(Marks::of(0) | Marks::of(3) | Marks::of(62));
+        let found = [0, 1, 3, 4, 62, 63, 64].map(|depth| marks.first_from(depth));
+        let depths = [Some(0), Some(3), Some(3), Some(62), Some(62), None, None];
+        assert_eq!(found, depths);
+        assert!(marks.any_from(62) && !marks.any_from(63) && !marks.any_from(100));
+        let deep = Marks(Marks::of(80));
+        assert_eq!(deep.first_from(1), Some(63));
+        assert_eq!(deep.first_from(70), Some(70));
+        assert!(deep.any_from(1000));
+        assert!(!Marks(0).any_from(0) && Marks(0).first_from(0).is_none());
+    }
+}
