@@ -144,6 +144,7 @@ async fn answer(
     method: Method,
     path_and_query: &str,
 ) -> Result<(StatusCode, Bytes), Error> {
+    let authorization = options.authorization()?;
     let stream = options.open().await?;
     let answer = async {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -154,8 +155,8 @@ async fn answer(
             .uri(options.path(path_and_query))
             .header(HOST, options.authority())
             .header(ACCEPT, "application/json, text/plain");
-        if let Some(token) = &options.auth_token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        if let Some(value) = authorization {
+            request = request.header(AUTHORIZATION, value);
         }
         let answer = sender
             .send_request(request.body(Empty::<Bytes>::new())?)

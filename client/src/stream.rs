@@ -59,12 +59,7 @@ impl Options {
                 .endpoint()
                 .into_client_request()
                 .map_err(|error| Error::Options(Detail::caused("bad URL", error)))?;
-            if let Some(token) = &self.auth_token {
-                let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
-                    let text = "the auth token has characters that a header must not have";
-                    Error::Options(text.into())
-                })?;
-                value.set_sensitive(true);
+            if let Some(value) = self.authorization()? {
                 request.headers_mut().insert(AUTHORIZATION, value);
             }
             let config = WebSocketConfig::default()
@@ -79,6 +74,19 @@ impl Options {
                 .map_err(|error| self.not_upgraded(error))
         })
         .await
+    }
+
+    /// The value of the header `Authorization`, if there is an auth token.
+    pub(crate) fn authorization(&self) -> Result<Option<HeaderValue>, Error> {
+        let Some(token) = &self.auth_token else {
+            return Ok(None);
+        };
+        let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
+            let text = "the auth token has characters that a header must not have";
+            Error::Options(text.into())
+        })?;
+        value.set_sensitive(true);
+        Ok(Some(value))
     }
 
     async fn in_time<T>(
@@ -186,8 +194,7 @@ mod tls {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let Some(file) = ca_file {
             add(&mut roots, file).map_err(|error| {
-                let file = file.display();
-                let text = format!("bad CA file {file}: it must have certificates in PEM format");
+                let text = format!("bad CA file {file:?}: it must have certificates in PEM format");
                 Error::Options(Detail::caused(text, error))
             })?;
         }

@@ -4,6 +4,7 @@ use crate::bench::Mode;
 use crate::server_flags::with_server_flags;
 use argh::{ArgsInfo, FromArgs};
 use locktopus_client::protocol::path;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Runs commands under locks of a Locktopus server, and shows the locks of the server.
@@ -81,7 +82,7 @@ struct Run in NAMESPACE {
     pub(crate) try_: bool,
 
     /// exit status if the lock was not granted in time; 75 by default
-    #[argh(option, short = 'E', arg_name = "status", default = "75")]
+    #[argh(option, short = 'E', arg_name = "status", default = "75", from_str_fn(exit_status))]
     pub(crate) conflict_status: u8,
 
     /// how long the server keeps the lock after the connection has ended; by default that of the URL, else 60s
@@ -124,8 +125,8 @@ struct Locks in NAMESPACE {
     #[argh(option, short = 'p', from_str_fn(path_of))]
     pub(crate) path: Option<Vec<String>>,
 
-    /// show at most so many requests; 1000 by default
-    #[argh(option)]
+    /// show at most so many requests; 1000 by default, and 10000 at most
+    #[argh(option, from_str_fn(number))]
     pub(crate) limit: Option<u64>,
 
     /// show the list again every second
@@ -181,11 +182,11 @@ with_server_flags! {
 )]
 struct Bench in NAMESPACE {
     /// number of connections; 64 by default
-    #[argh(option, short = 'c', default = "64")]
+    #[argh(option, short = 'c', default = "64", from_str_fn(number))]
     pub(crate) connections: usize,
 
     /// duration in seconds; 10 by default
-    #[argh(option, short = 's', default = "10")]
+    #[argh(option, short = 's', default = "10", from_str_fn(number))]
     pub(crate) seconds: u64,
 
     /// time before the measurement begins, such as 500ms; 0 by default
@@ -218,6 +219,16 @@ pub(crate) struct Completions {
 
 fn path_of(text: &str) -> Result<Vec<String>, String> {
     path::parse(text).map_err(|error| error.to_string())
+}
+
+fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| "allowed are whole numbers, 0 or more".to_owned())
+}
+
+fn exit_status(text: &str) -> Result<u8, String> {
+    text.parse()
+        .map_err(|_| "allowed are whole numbers from 0 to 255".to_owned())
 }
 
 /// Reads `500ms`, `5s`, `2m` or `1h`; a number alone is in seconds.

@@ -32,7 +32,9 @@ fn main() -> ExitCode {
         Ok(parsed) => parsed,
         Err(exit) if exit.status.is_ok() => return status(print_line(&exit.output)),
         Err(exit) => {
-            complain(&format!("{}; see --help", exit.output.trim_end()));
+            // argh lists missing arguments on lines of their own.
+            let text = exit.output.trim_end().replace("\n    ", " ");
+            complain(&format!("{text}; see --help"));
             return ExitCode::from(USAGE);
         }
     };

@@ -61,6 +61,15 @@ fn holders_and_waiters_are_shown() {
 }
 
 #[test]
+fn the_holder_of_any_of_the_paths_is_shown() {
+    let server = Server::start();
+    let holder = server.holder();
+    let name = format!("held by sh[{}]@", holder.0.id());
+    let (line, _waiter) = waiter(&server, &["run", "-w", "free", "-w", "a", "--", "true"]);
+    assert!(line.contains(&name), "{line}");
+}
+
+#[test]
 fn status_names_the_namespaces() {
     let server = Server::start();
     assert!(stdout(&server, &["status"]).starts_with("Locktopus "));

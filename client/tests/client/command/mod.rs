@@ -1,5 +1,6 @@
 //! The command `locktopus`, as a process.
 
+mod bench;
 #[cfg(target_os = "linux")]
 mod jobs;
 mod listing;

@@ -18,6 +18,9 @@ const LOCKS: &str = r#"{"namespace":"x","last_token":"1790000000000017","truncat
  "resources":[{"type":"write","path":["a"]}],
  "connection":{"id":6,"address":"127.0.0.1:40001","client":null,"connected":true,"abandon_timeout_ms":60000,"released_in_ms":null}}]}"#;
 
+const LOCKS_OF_OTHERS: &str =
+    r#"{"requests":[{"token":"9","state":"waiting","waits_for":"3"}],"truncated":true}"#;
+
 const NAMESPACES: &str = r#"{"version":"0.1.0","truncated":false,"uptime_ms":61234,"connections":3,"namespaces":[
 {"namespace":"x","connections":3,"acquired":1,"waiting":2,"resources":3,"last_token":"1790000000000017"}]}"#;
 
@@ -213,6 +216,7 @@ async fn status_shows_namespaces() {
         shown.contains("Locktopus 0.1.0") && shown.contains("up for 1m01s"),
         "{shown}"
     );
+    assert!(!shown.contains("the list is cut"), "{shown}");
     assert!(
         shown.contains("LAST TOKEN") && shown.contains("1790000000000017"),
         "{shown}"
@@ -220,7 +224,41 @@ async fn status_shows_namespaces() {
 }
 
 #[tokio::test]
+async fn a_cut_list_of_namespaces_says_so() {
+    let page = r#"{"namespaces":[{"namespace":"x"}],"truncated":true}"#;
+    let (output, _) = Pages::answer(1, "200 OK", page)
+        .await
+        .ask(&["status"])
+        .await;
+    assert!(text(&output.stdout).ends_with("the list is cut\n"));
+}
+
+/// The Go server has no pages, and a listing may be cut before our request.
+#[tokio::test]
+async fn a_wait_without_a_known_holder_goes_on() {
+    for (status, body) in [
+        ("404 Not Found", "404 page not found\n"),
+        ("200 OK", r#"{"requests":[],"truncated":true}"#),
+        ("200 OK", LOCKS_OF_OTHERS),
+        (
+            "503 Service Unavailable",
+            r#"{"error":"later","code":"unavailable"}"#,
+        ),
+    ] {
+        let line = wait_line(status, body).await;
+        assert_eq!(line, "locktopus: waiting for w a", "{body}");
+    }
+}
+
+#[tokio::test]
 async fn the_wait_shows_the_holder() {
+    let line = wait_line("200 OK", LOCKS).await;
+    let held = "held by nightly-job (127.0.0.1:40000) for 1s";
+    assert_eq!(line, format!("locktopus: waiting for w a: {held}"));
+}
+
+/// The first line of a `run` that has to wait, while the page of the locks is this one. The lock is then granted.
+async fn wait_line(status: &str, body: &str) -> String {
     let fake = Fake::listen().await;
     let mut command = locktopus(&fake.url(), &["run", "-w", "a", "--", "echo", "ran"]);
     let mut run = command
@@ -232,15 +270,11 @@ async fn the_wait_shows_the_holder() {
     let mut peer = Peer(soon(accept_async(stream)).await.expect("an upgrade"));
     peer.receive().await.expect("a request");
     peer.send_state("17", "lock", "enqueued").await;
-    answer(fake.accept_stream().await, "200 OK", LOCKS).await;
+    answer(fake.accept_stream().await, status, body).await;
     let stderr = run.stderr.take().expect("piped");
     let line = soon(BufReader::new(stderr).lines().next_line())
         .await
         .expect("text");
-    assert_eq!(
-        line.as_deref(),
-        Some("locktopus: waiting for w a: held by nightly-job (127.0.0.1:40000) for 1s")
-    );
     peer.send_state("17", "lock", "acquired").await;
     assert_eq!(
         peer.receive().await.as_deref(),
@@ -251,4 +285,5 @@ async fn the_wait_shows_the_holder() {
         .await
         .expect("ends");
     assert_eq!(text(&output.expect("runs").stdout), "ran\n");
+    line.expect("a line")
 }
