@@ -4,7 +4,7 @@
 //! so a flag overrides its variable, and the variable overrides the default.
 
 use crate::error::ConfigError;
-use argh::{ArgsInfo, FlagInfoKind, FromArgValue, FromArgs, Optionality};
+use argh::{ArgsInfo, EarlyExit, FlagInfoKind, FromArgValue, FromArgs, Optionality};
 use locktopus_engine::{MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -123,6 +123,7 @@ pub struct Config {
     /// origin of web pages that may connect besides the server's own, such as https://example.com, or * for all; may
     /// be repeated (LOCKTOPUS_ALLOW_ORIGIN, separated by commas)
     #[argh(option, arg_name = "origin", from_str_fn(origin))]
+    #[allow(rustdoc::bare_urls, reason = "it is also the text of --help")]
     pub allow_origin: Vec<String>,
 
     /// file of auth tokens, one a line, each optionally followed by the prefix of the namespaces that it is good for
@@ -243,40 +244,31 @@ pub fn parse(
 ) -> Result<Command, ConfigError> {
     let mut flags = Flags::normalize(args);
     match read(&flags.args) {
+        Err(exit) if exit.status.is_ok() => return Ok(Command::Print(exit.output)),
+        Err(exit) => return Err(ConfigError::Flag(problem(exit))),
         Ok(config) if config.version => {
             let version = concat!("locktopus-server ", env!("CARGO_PKG_VERSION"), "\n");
             return Ok(Command::Print(version.to_owned()));
         }
-        Ok(_) => {}
-        Err(Exit::Help(text)) => return Ok(Command::Print(text)),
-        Err(Exit::Problem(problem)) => return Err(ConfigError::Flag(problem)),
+        Ok(_) => flags.append_variables(variable)?,
     }
-    flags.append_variables(variable)?;
-    match read(&flags.args) {
-        Ok(config) => config.check().map(|()| Command::Run(Box::new(config))),
-        Err(Exit::Help(problem) | Exit::Problem(problem)) => Err(ConfigError::Flag(problem)),
-    }
+    let config = read(&flags.args).map_err(|exit| ConfigError::Flag(problem(exit)))?;
+    config.check()?;
+    Ok(Command::Run(Box::new(config)))
 }
 
-/// Why there is no [`Config`].
-enum Exit {
-    Help(String),
-    Problem(String),
-}
-
-fn read(args: &[String]) -> Result<Config, Exit> {
+fn read(args: &[String]) -> Result<Config, EarlyExit> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    Config::from_args(PROGRAM, &args).map_err(|exit| {
-        if exit.status.is_ok() {
-            return Exit::Help(exit.output);
-        }
-        let mut problem = exit.output.trim_end().to_owned();
-        // The text is the end of a line that begins with the name of the program or of a variable.
-        if let Some(first) = problem.get_mut(..1) {
-            first.make_ascii_lowercase();
-        }
-        Exit::Problem(problem)
-    })
+    Config::from_args(PROGRAM, &args)
+}
+
+/// The error text of argh, as the end of a line that begins with the name of the program or of a variable.
+fn problem(exit: EarlyExit) -> String {
+    let mut problem = exit.output.trim_end().to_owned();
+    if let Some(first) = problem.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    problem
 }
 
 /// Arguments in the forms that argh reads.
@@ -352,46 +344,44 @@ impl Flags {
             let start = self.args.len();
             self.push(flag.long, &flag.optionality, Some(&value));
             // Read alone, so that an error is known to be of this variable.
-            if let Err(Exit::Help(problem) | Exit::Problem(problem)) = read(&self.args[start..]) {
-                return Err(ConfigError::Variable { name, problem });
-            }
+            read(&self.args[start..]).map_err(|exit| ConfigError::Variable {
+                name,
+                problem: problem(exit),
+            })?;
         }
         Ok(())
     }
 }
 
+fn allowed<T>(value: Option<T>, what: &str) -> Result<T, String> {
+    value.ok_or_else(|| format!("allowed is {what}"))
+}
+
 fn host(text: &str) -> Result<String, String> {
     let host = text.trim_start_matches('[').trim_end_matches(']');
-    some(host, "an address or a name").map(str::to_owned)
+    let host = Some(host).filter(|host| !host.is_empty());
+    allowed(host.map(str::to_owned), "an address or a name")
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {
-    some(text, "the path of a file").map(PathBuf::from)
-}
-
-fn some<'a>(text: &'a str, allowed: &str) -> Result<&'a str, String> {
-    Some(text)
-        .filter(|text| !text.is_empty())
-        .ok_or_else(|| format!("allowed is {allowed}"))
+    let path = Some(text).filter(|text| !text.is_empty());
+    allowed(path.map(PathBuf::from), "the path of a file")
 }
 
 fn number<T: TryFrom<usize>, const MIN: usize, const MAX: usize>(text: &str) -> Result<T, String> {
-    whole_number(text)
-        .filter(|number| (MIN..=MAX).contains(number))
-        .and_then(|number| T::try_from(number).ok())
-        .ok_or_else(|| format!("allowed is a number from {MIN} to {MAX}"))
+    let number = whole_number(text).filter(|number| (MIN..=MAX).contains(number));
+    let number = number.and_then(|number| T::try_from(number).ok());
+    allowed(number, &format!("a number from {MIN} to {MAX}"))
 }
 
 fn milliseconds(text: &str) -> Result<Duration, String> {
-    whole_number(text)
-        .map(Duration::from_millis)
-        .ok_or_else(|| "allowed is a whole number of milliseconds, 0 or more".to_owned())
+    let time = whole_number(text).map(Duration::from_millis);
+    allowed(time, "a whole number of milliseconds, 0 or more")
 }
 
 fn whole_seconds(text: &str) -> Result<Duration, String> {
-    whole_number(text)
-        .map(Duration::from_secs)
-        .ok_or_else(|| "allowed is a whole number of seconds, 0 or more".to_owned())
+    let time = whole_number(text).map(Duration::from_secs);
+    allowed(time, "a whole number of seconds, 0 or more")
 }
 
 /// Up to a year: far below what a clock can add.
@@ -404,27 +394,28 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .parse()
         .ok()
         .filter(|seconds| plain && *seconds <= YEAR);
-    seconds
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| format!("allowed is a number of seconds such as 15 or 0.5, up to {YEAR}"))
+    let time = seconds.map(Duration::from_secs_f64);
+    allowed(
+        time,
+        "a number of seconds such as 15 or 0.5, up to 31536000",
+    )
 }
 
 fn origin(text: &str) -> Result<String, String> {
     let origin = text.trim();
     let (scheme, host) = origin.split_once("://").unwrap_or_default();
     let named = !scheme.is_empty() && !host.is_empty() && !host.contains('/');
-    if named || origin == "*" {
-        return Ok(origin.to_ascii_lowercase());
-    }
-    Err("allowed is an origin such as https://example.com, or *".to_owned())
+    let origin = (named || origin == "*").then(|| origin.to_ascii_lowercase());
+    allowed(origin, "an origin such as https://example.com, or *")
 }
 
 fn switch(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "y" => Ok(true),
-        "false" | "0" | "no" | "n" => Ok(false),
-        _ => Err("allowed is true, 1, yes, y, false, 0, no or n".to_owned()),
-    }
+    let value = match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "y" => Some(true),
+        "false" | "0" | "no" | "n" => Some(false),
+        _ => None,
+    };
+    allowed(value, "true, 1, yes, y, false, 0, no or n")
 }
 
 /// A number of digits only; Rust's own parser also takes a plus sign.

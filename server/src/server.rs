@@ -25,6 +25,19 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # Cancel safety
 /// Dropping the future stops accepting; connections go on in their tasks until the runtime ends.
+///
+/// # Examples
+/// ```no_run
+/// use locktopus_server::{Config, run};
+///
+/// # async fn serve() -> std::io::Result<()> {
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:9009").await?;
+/// let interrupted = async {
+///     let _ = tokio::signal::ctrl_c().await;
+/// };
+/// run(listener, Config::default(), interrupted).await
+/// # }
+/// ```
 pub async fn run(
     listener: TcpListener,
     config: Config,

@@ -5,7 +5,7 @@ use super::answers::{
     Answer, Refusal, content, json, live_page, text, varies, wants_json, wants_page,
 };
 use super::pages;
-use super::query::{self, Filter, Upgrade};
+use super::query::{self, BadParameter, Filter, Upgrade};
 use crate::locks::{Client, NotJoined};
 use crate::ws::{Connection, websocket_config};
 use hyper::body::Incoming;
@@ -38,63 +38,54 @@ enum Route {
 }
 
 impl Route {
-    /// Reads path, method and parameters, in this order.
+    /// Reads path, method and parameters. If several are wrong, the first of them counts.
     fn parse<B>(request: &Request<B>) -> Result<Route, Refusal> {
         const READ: &str = "GET, HEAD";
-        let allow = |methods: &'static str| {
-            let mut allowed = methods.split(", ");
-            if allowed.any(|method| method == request.method().as_str()) {
-                return Ok(());
-            }
-            Err(Refusal::wrong_method(methods))
-        };
         let query = request.uri().query();
-        let path = request.uri().path();
-        Ok(match path {
-            "/" | "/locks" if wants_page(request.headers()) => {
-                allow(READ)?;
-                Route::LivePage
-            }
-            "/" => {
-                allow(READ)?;
-                Route::Status
-            }
-            "/healthz" => {
-                allow(READ)?;
-                Route::Health
-            }
-            "/metrics" => {
-                allow(READ)?;
-                Route::Metrics
-            }
+        let (methods, route) = match request.uri().path() {
+            "/" | "/locks" if wants_page(request.headers()) => (READ, Ok(Route::LivePage)),
+            "/" => (READ, Ok(Route::Status)),
+            "/healthz" => (READ, Ok(Route::Health)),
+            "/metrics" => (READ, Ok(Route::Metrics)),
             "/namespaces" => {
-                allow(READ)?;
-                let limit = query::limit(query)?;
-                Route::Namespaces { limit }
+                let limit = query::limit(query);
+                (READ, limit.map(|limit| Route::Namespaces { limit }))
             }
             "/stats_v1" | "/stats" => {
-                allow(READ)?;
-                let namespace = query::namespace(query)?;
-                Route::Statistics { namespace }
+                let namespace = query::namespace(query);
+                (
+                    READ,
+                    namespace.map(|namespace| Route::Statistics { namespace }),
+                )
             }
-            "/locks" => {
-                allow(READ)?;
-                let namespace = query::namespace(query)?;
-                let filter = Filter::parse(query)?;
-                Route::Locks { namespace, filter }
-            }
-            "/v1" => {
-                allow("GET")?;
-                Route::Upgrade(Upgrade::parse(query)?)
-            }
-            _ => {
+            "/locks" => (READ, Route::locks(query)),
+            "/v1" => ("GET", Upgrade::parse(query).map(Route::Upgrade)),
+            path => {
                 let token = path.strip_prefix("/locks/");
                 let token = token.ok_or_else(Refusal::no_such_page)?;
-                allow("DELETE")?;
-                let namespace = query::namespace(query)?;
-                let token = query::token(token)?;
-                Route::Revoke { namespace, token }
+                ("DELETE", Route::revoke(query, token))
             }
+        };
+        if !methods
+            .split(", ")
+            .any(|method| method == request.method().as_str())
+        {
+            return Err(Refusal::wrong_method(methods));
+        }
+        Ok(route?)
+    }
+
+    fn locks(query: Option<&str>) -> Result<Route, BadParameter> {
+        Ok(Route::Locks {
+            namespace: query::namespace(query)?,
+            filter: Filter::parse(query)?,
+        })
+    }
+
+    fn revoke(query: Option<&str>, token: &str) -> Result<Route, BadParameter> {
+        Ok(Route::Revoke {
+            namespace: query::namespace(query)?,
+            token: query::token(token)?,
         })
     }
 }

@@ -220,10 +220,9 @@ impl Holder {
         }
     }
 
-    /// Notes that the connection has ended.
-    pub(super) fn disconnect(&self) {
-        // Only the first time counts.
-        let _ = self.disconnected.set(Instant::now());
+    /// Notes that the connection has ended. Returns whether it was open.
+    pub(super) fn disconnect(&self) -> bool {
+        self.disconnected.set(Instant::now()).is_ok()
     }
 
     /// How much of the abandon timeout is left; `None` while the connection is open.

@@ -6,4 +6,4 @@ mod namespaces;
 
 pub(crate) use convert::from_engine;
 pub(crate) use holder::{Client, Holder, Journal};
-pub(crate) use namespaces::{Connected, Member, Namespace, Namespaces, NotJoined};
+pub(crate) use namespaces::{Member, Namespace, Namespaces, NotJoined};

@@ -115,6 +115,7 @@ impl Namespaces {
             members: 0,
         });
         entry.members += 1;
+        entry.namespace.connections.fetch_add(1, Ordering::Relaxed);
         let namespace = Arc::clone(&entry.namespace);
         let holder = Holder::new(client, Arc::clone(&namespace.name), self.journal.clone());
         let holder = Arc::new(holder);
@@ -187,10 +188,18 @@ impl Member {
     pub(crate) fn enqueue(&self, resources: Vec<Resource>) -> Result<(u64, bool), LockError> {
         self.holder.enqueue(&self.namespace.locks, resources)
     }
+
+    /// Notes that the connection has ended. From then on only its lock keeps the member.
+    pub(crate) fn disconnect(&self) {
+        if self.holder.disconnect() {
+            self.namespace.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
+        self.disconnect();
         self.namespace.by_id().remove(&self.holder.client.id);
         let mut map = self.namespaces.map();
         let Some(entry) = map.by_name.get_mut(&*self.namespace.name) else {
@@ -201,24 +210,6 @@ impl Drop for Member {
             map.last_token = map.last_token.max(self.namespace.locks.stats().last_token);
             map.by_name.remove(&*self.namespace.name);
         }
-    }
-}
-
-/// Counts a connection as open.
-#[derive(Debug)]
-pub(crate) struct Connected(Arc<Namespace>, Arc<Holder>);
-
-impl Connected {
-    pub(crate) fn new(member: &Member) -> Connected {
-        member.namespace.connections.fetch_add(1, Ordering::Relaxed);
-        Connected(Arc::clone(&member.namespace), Arc::clone(&member.holder))
-    }
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-        self.1.disconnect();
     }
 }
 
@@ -254,7 +245,11 @@ mod tests {
         let second = all.join("a", client(2)).expect("open");
         let _other = all.join("b", client(3)).expect("open");
         assert!(Arc::ptr_eq(&first.namespace, &second.namespace));
+        assert_eq!(second.namespace.connections(), 2);
+        first.disconnect();
+        assert_eq!(second.namespace.connections(), 1);
         drop(first);
+        assert_eq!(second.namespace.connections(), 1, "counted once");
         assert!(all.get("a").is_some());
         drop(second);
         assert!(all.get("a").is_none());

@@ -5,7 +5,7 @@ use super::limits;
 use super::socket::{End, WebSocket, close, describe, message, send, websocket_config};
 use super::stream::StillReadable;
 use super::v1::{Effect, Input, Left, Session};
-use crate::locks::{Client, Connected, Holder, Member};
+use crate::locks::{Client, Holder, Member};
 use crate::shared::Shared;
 use futures_util::StreamExt;
 use hyper::body::Bytes;
@@ -54,7 +54,6 @@ impl Connection {
 
     /// Serves the connection until it ends. `websocket` becomes a WebSocket once the answer to the upgrade is sent.
     pub(crate) async fn serve(self, websocket: HyperWebsocket) {
-        let connected = Connected::new(&self.member);
         let Ok(websocket) = websocket.await else {
             return;
         };
@@ -66,7 +65,7 @@ impl Connection {
         let mut session = Session::new();
         let end = self.converse(&mut websocket, &mut session).await;
         self.log("disconnected");
-        drop(connected);
+        self.member.disconnect();
         // The lock is settled first: closing may take its time, and keeps the place meanwhile.
         let place = Arc::clone(&self.place);
         self.leave(session.step(Input::Ended));
