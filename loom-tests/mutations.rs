@@ -1,29 +1,33 @@
-// The deliberate defects, and where they stand in the engine's source.
+// The mutations: deliberate defects of the engine, and their places in its source.
 //
-// The build script and the library include this table: the one makes the switches of it, the other
-// the type `Mutation`. A mutation is a name, why it has to be noticed, and its edits:
+// The build script and the library include this table. The build script makes the switches of it, the
+// library the type `Mutation`. A row is a name, a doc comment that says what must notice the mutation and
+// why, and the edits:
 //
 //     "file": "text" => "instead";
 //
-// The text must stand in the file exactly once, or the build fails. What is between « and » is what
-// the mutation replaces, the rest of the text only says where that is; without them it replaces all.
-// Nothing between them is a place to insert something, and nothing instead is a part left out.
-// Both stand in the compiled copy, in the branches of an `if`: so they are either expressions of one
-// type, or statements that bind no name for those that follow.
+// The text must stand in the file exactly once, or the build fails. The mutation replaces the part of the
+// text between « and »; the rest of the text only finds the place. Without these marks it replaces the whole
+// text. An empty part marks a place to insert something. An empty `instead` leaves the part out.
+//
+// The compiled copy has both, in the branches of an `if`. So they are expressions of one type, or
+// statements that bind no name for later statements.
 
 mutations! {
-    /// A request may get a ticket while some of its entries are missing.
+    /// Breaks R1: a request gets a ticket before all its entries are inserted. A later walk misses one.
     PublishedFromTheStart {
         "request.rs": "Request::with_ticket(resources, birth, «PUBLISHING»)" => "PUBLISHED";
         "request.rs": "self.ticket.store(PUBLISHED, Ordering::Release);" => "";
     }
 
-    /// Who meets a published request without a ticket takes it for a later one.
+    /// Breaks guarantee 1: a published request without a ticket passes for a later one. Its owner may have
+    /// drawn a smaller number already.
     NoHelping {
         "request.rs": "PUBLISHED => «self.draw(clock)»" => "PUBLISHED";
     }
 
-    /// A release takes the chain of its watchers before it marks the request as released.
+    /// Breaks E2: a release takes the chain before it sets the event. A watch that is pushed in between is
+    /// never served.
     TakeBeforeSetting {
         "event.rs": "«»let before = self.word.fetch_or(SET, Ordering::AcqRel);" => "
             let taken = self.take();
@@ -32,28 +36,29 @@ mutations! {
         ";
     }
 
-    /// Who has pushed a watch does not look whether the request was released meanwhile.
+    /// Breaks E1: after the push of a watch there is no look at the event. If the event was set meanwhile,
+    /// the watch is never served.
     NoLookAfterPush {
         "event.rs": "self.is_set().then(|| self.take())" => "None";
     }
 
-    /// A watch is pushed without the announcement that makes the release look for it.
+    /// Breaks E1: a watch is pushed without an announcement, so the release does not take the chain.
     NoAnnouncement {
         "event.rs": "self.word.fetch_or(ANNOUNCED, Ordering::AcqRel)" => "self.word.load(Ordering::Acquire)";
     }
 
-    /// Retired subscribers stay in the chains, in any number.
+    /// Breaks guarantee 6: retired subscribers stay in the chains, in any number.
     NoPurge {
         "event.rs": "«»if retired < FEW_RETIRED {" => "return;";
     }
 
-    /// A withdrawn request does not report its watch as retired.
+    /// Breaks guarantee 6: a withdrawn request does not report its watch as retired, so no purge removes it.
     NoRetiring {
         "request.rs": "watched.released.retire();" => "";
     }
 
-    /// A purge drops what was pushed since it looked.
-    PurgeForgetsTheNew {
+    /// Breaks E3: a purge drops the subscribers that were pushed since it looked.
+    PurgeDropsNewSubscribers {
         "event.rs": "«»if self.chain.replace(&head, purged.0.clone()) {" => "
             let newer = self.chain.load();
             if self.chain.replace(&newer, purged.0.clone()) {
@@ -64,7 +69,8 @@ mutations! {
         ";
     }
 
-    /// Who meets a published request without a ticket waits for its owner to draw one.
+    /// Breaks guarantee 5: a thread that meets a published request without a ticket waits for its owner to
+    /// draw one.
     WaitForTheTicket {
         "request.rs": "«»match self.ticket.load(Ordering::Acquire) {" => r#"
             let mut patience = (0..1_000_000).map(|_| self.ticket.load(Ordering::Acquire));
@@ -72,12 +78,13 @@ mutations! {
         "#;
     }
 
-    /// Entries are removed after those who waited were advanced.
+    /// Breaks T2: the entries of a request are removed after the requests that waited for it are advanced.
     RemoveAfterAdvancing {
         "table.rs": "«»self.entries.remove(request, &guard);" => "self.end(request, pin());";
     }
 
-    /// A walk goes on with the next span instead of the rest of the one where it stopped.
+    /// Breaks guarantee 2: a walk goes on with the next span, not with the rest of the span in which it
+    /// stopped.
     ResumePastTheSpan {
         "walk.rs": "at: «from»," => "
             match from.after {
@@ -87,23 +94,25 @@ mutations! {
         ";
     }
 
-    /// Drawing from the clock orders nothing.
+    /// Breaks guarantee 2: draws from the clock order nothing, so the walk of a later ticket misses the entries
+    /// of an earlier one.
     RelaxedDraw {
         "clock.rs": "self.0.fetch_add(1, «Ordering::AcqRel»)" => "Ordering::Relaxed";
     }
 
-    /// The look at the next entry replaces the search, even if others drew tickets meanwhile.
+    /// Breaks guarantee 2: one look at the next entry replaces the search of the subtree, even if other
+    /// threads drew tickets since the birth of the request.
     AlwaysShortcut {
         "entries.rs": "&& «ticket == request.birth»" => "true";
     }
 
-    /// A depth is marked after its entry got a ticket, so that it is not looked up in time.
+    /// Breaks T4: a depth is marked after the ticket is drawn, so a later walk does not look it up.
     MarkAfterPublishing {
         "entries.rs": "self.mark(resource);" => "";
         "entries.rs": "let ticket = request.publish(clock);«»" => "self.section(only.mode).mark(only);";
     }
 
-    /// A grant that came too late for a withdrawal is counted, too.
+    /// Breaks R4: a grant that comes too late for a withdrawal also takes the request off the count.
     CountEveryGrant {
         "table.rs": "let waiters = request.granted.set();«»" => "
             if waiters.is_none() {

@@ -1,9 +1,9 @@
-//! The engine's own source, compiled against twins of what its threads share, for the model checker.
+//! The engine's own source, compiled against twins of its shared types, for the model checker loom.
 //!
-//! The library is the engine with another `sync`: see `src/sync.rs` for what the twins show
-//! and what they cannot. `tests/models` holds the models, and demands that each deliberate
-//! defect of [`Mutation`] makes one of them fail; `tests/stepped` runs the real structures, with threads
-//! that stall and random interleavings.
+//! The build script copies the source and adds a switch for each [`Mutation`]. This library is the copy
+//! with another module `sync`; the head of `src/sync.rs` says what its twins show and what they cannot
+//! show. `tests/models` has the models and demands that each mutation makes a model fail. `tests/stepped`
+//! runs the same copy on the real structures, with suspended threads and with random interleavings.
 
 extern crate self as locktopus_loom_tests;
 

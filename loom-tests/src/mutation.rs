@@ -1,13 +1,10 @@
-//! Mutations: deliberate defects, one for each thing that the protocol needs. Switched on for the
-//! models of one thread of the machine, each must make some model or property fail.
-//!
-//! Where each stands in the engine's source is in `mutations.rs`.
+//! The switches of the mutations. `mutations.rs` has their places in the engine's source.
 
 use std::cell::Cell;
 
 macro_rules! mutations {
     ($($(#[doc = $why:literal])+ $name:ident { $($edit:tt)+ })+) => {
-        /// What is left out or done wrong.
+        /// A deliberate defect of the engine. Some model or property must fail if it is switched on.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Mutation {
             $($(#[doc = $why])+ $name,)+
@@ -18,15 +15,16 @@ macro_rules! mutations {
 include!("../mutations.rs");
 
 thread_local! {
+    /// All threads of a model run on one thread of the machine, and see the same switch.
     static MUTATION: Cell<Option<Mutation>> = const { Cell::new(None) };
 }
 
-/// Whether this mutation is switched on.
+/// Whether this mutation is switched on for the thread.
 pub fn is_on(mutation: Mutation) -> bool {
     MUTATION.get() == Some(mutation)
 }
 
-/// What the build script puts in the place of a part that a mutation replaces.
+/// The code that the build script writes in the place of an edit.
 #[macro_export]
 macro_rules! switch {
     ($mutation:ident { $($instead:tt)* } else { $($part:tt)* }) => {
@@ -34,8 +32,8 @@ macro_rules! switch {
     };
 }
 
-/// Runs something with a mutation switched on.
-pub fn with<R>(mutation: Mutation, run: impl FnOnce() -> R) -> R {
+/// Runs a check with a mutation switched on for the thread.
+pub fn with<R>(mutation: Mutation, check: impl FnOnce() -> R) -> R {
     struct Off;
 
     impl Drop for Off {
@@ -46,5 +44,5 @@ pub fn with<R>(mutation: Mutation, run: impl FnOnce() -> R) -> R {
 
     MUTATION.set(Some(mutation));
     let _off = Off;
-    run()
+    check()
 }

@@ -1,36 +1,35 @@
-//! Twins of the types that the engine's `sync` names, for the model checker.
+//! Twins of the types in the engine's `sync`, for the model checker.
 //!
-//! The engine's own source is compiled against this module instead of its own `sync`. loom then
-//! runs a model in every order, and with every stale value, that the memory orderings allow.
+//! This module takes the place of the engine's own `sync`. loom then runs a model in every order of its
+//! steps, with every stale value that the memory orderings allow a load to return.
 //!
 //! # The twins
-//! - [`List`], for the skiplist: each key has a slot with an atomic of its own. An insert stores
-//!   there with Release, a walk loads with Acquire. A walk goes from key to key and looks each up
-//!   at its moment: it is not a snapshot, and what is not ordered before it may be missed.
-//!   One lock around a map would order all inserts and walks, and hide what must be shown.
-//! - [`Chain`] and [`Slot`], for `arc-swap` and the atomic cell: one atomic word, whose values
-//!   stand for the references; every operation is a read-modify-write of it.
+//! - [`List`], for the skiplist: each key has a slot with an atomic of its own. An insert stores there
+//!   with Release, a walk loads with Acquire. A walk goes from key to key and loads the slot of each key
+//!   when it comes there. So it is no snapshot, and it can miss an insert that does not happen before it.
+//!   One lock around a map would order all inserts and walks, and hide such defects.
+//! - [`Chain`] and [`Slot`], for `arc-swap` and the atomic cell: one atomic word, whose values stand for the
+//!   references. Every operation is a read-modify-write of the word.
 //!
 //! # What they cannot show
-//! - Stale loads of a chain: the twin's load is a read-modify-write, which also releases what the
-//!   loader did before. In the engine a stale load only makes the replacement that follows fail, and
-//!   the loop load again; every replacement is a read-modify-write that releases as much.
-//! - The reclamation of memory, and the counts of references: `Arc` is the standard one, guards do
-//!   nothing, and a removed entry is kept to the end of the model.
-//! - The links between the entries of a skiplist, hence its consume loads and the fence after a
-//!   walk: here each entry is reached by itself, with Acquire.
+//! - Stale loads of a chain. The twin's load is a read-modify-write, which also releases the earlier writes
+//!   of its thread. In the engine a stale load only makes the following replacement fail, and the loop loads
+//!   again. Every replacement is a read-modify-write that releases as much.
+//! - The reclamation of memory, and the counts of references: `Arc` is the standard one, guards do nothing,
+//!   and a removed entry is kept to the end of the model.
+//! - The links between the entries of a skiplist, and with them its consume loads and the fence after a
+//!   walk: the twin reaches each entry by itself, with Acquire.
 //! - Sequential consistency: loom takes it for Acquire and Release.
-//! - Counters of the statistics (the length of a list, and the engine's two `AtomicUsize`): only their
-//!   sums matter, once all is done. As atomics of the model they would multiply the executions.
+//! - The order of the changes to the statistics: the lengths of the lists and the engine's two
+//!   `AtomicUsize`. Only their sums matter. As atomics of the model they would multiply the executions.
 //!
-//! These are covered by the stress test on the real structures and by fuzzing with the address
-//! sanitizer.
+//! The stress test on the real structures and fuzzing with the address sanitizer cover these.
 
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 pub(crate) use loom::thread;
 pub(crate) use std::sync::Arc;
-/// The engine has it for statistics only; see above.
+/// The engine uses it for statistics only; see above.
 pub(crate) use std::sync::atomic::AtomicUsize;
 
 use loom::sync::atomic::AtomicUsize as ModelledUsize;
@@ -39,19 +38,19 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-/// The most entries that a model may insert into one list. The atomics must be made before the
-/// threads of the model: loom wants every access to happen after that.
+/// The largest number of entries that a model inserts into one list. loom wants an atomic to be made before
+/// all accesses to it, so the slots are made with the list.
 const SLOTS: usize = 8;
 
-/// The first death is worth a purge.
+/// The first retired subscriber is worth a purge.
 pub(crate) const FEW_RETIRED: u32 = 1;
 
-/// A lock that the model does not see: nothing is ordered by it, and no thread is switched inside.
-struct Unseen<T>(Mutex<T>);
+/// A mutex outside of the model: it orders nothing, and no thread is switched while it is locked.
+struct Unmodelled<T>(Mutex<T>);
 
-impl<T> Unseen<T> {
-    fn new(value: T) -> Unseen<T> {
-        Unseen(Mutex::new(value))
+impl<T> Unmodelled<T> {
+    fn new(value: T) -> Unmodelled<T> {
+        Unmodelled(Mutex::new(value))
     }
 
     fn lock(&self) -> MutexGuard<'_, T> {
@@ -65,6 +64,7 @@ impl Guard {
     pub(crate) fn flush(&self) {}
 }
 
+/// The engine drops a guard early where that matters; clippy wants such a type to have a `Drop`.
 impl Drop for Guard {
     fn drop(&mut self) {}
 }
@@ -77,7 +77,7 @@ pub(crate) fn spin_until(done: impl Fn() -> bool) -> bool {
     done()
 }
 
-/// Time does not pass in a model: a deadline has always passed.
+/// There is no time in a model: a deadline has always passed.
 pub(crate) fn park(deadline: Option<Instant>) -> bool {
     if deadline.is_none() {
         thread::park();
@@ -89,9 +89,9 @@ pub(crate) fn into_inner<T>(last: Arc<T>) -> Option<T> {
     Arc::into_inner(last)
 }
 
-/// Numbers in the order of first sight, since addresses differ from run to run, and loom must be
-/// able to repeat a run. What is numbered is in a list to the end of the model, so no address is
-/// ever used twice.
+/// A number in the order of the first calls. An address would differ from execution to execution, and loom
+/// must be able to repeat an execution. A numbered value is in a list to the end of the model, so no other
+/// value gets its address.
 pub(crate) fn identity<T>(value: &Arc<T>) -> usize {
     let address = Arc::as_ptr(value).addr();
     IDENTITIES.with(|seen| {
@@ -102,11 +102,11 @@ pub(crate) fn identity<T>(value: &Arc<T>) -> usize {
 }
 
 thread_local! {
-    /// All threads of a model are one thread of the machine.
-    static IDENTITIES: Unseen<BTreeMap<usize, usize>> = Unseen::new(BTreeMap::new());
+    /// All threads of a model run on one thread of the machine.
+    static IDENTITIES: Unmodelled<BTreeMap<usize, usize>> = Unmodelled::new(BTreeMap::new());
 }
 
-/// To be called at the beginning of a model.
+/// Forgets the execution before. A model must call this first.
 pub fn begin() {
     IDENTITIES.with(|seen| seen.lock().clear());
 }
@@ -117,9 +117,9 @@ const REMOVED: usize = 2;
 
 pub(crate) struct List<K, V> {
     slots: Vec<ListSlot<K, V>>,
-    /// Which slot a key has, assigned by its insert.
-    order: Unseen<BTreeMap<K, usize>>,
-    len: Unseen<usize>,
+    /// The slot of each key, assigned by its insert.
+    order: Unmodelled<BTreeMap<K, usize>>,
+    len: Unmodelled<usize>,
 }
 
 struct ListSlot<K, V> {
@@ -143,8 +143,8 @@ impl<K: Ord + Clone, V> List<K, V> {
         };
         List {
             slots: (0..SLOTS).map(slot).collect(),
-            order: Unseen::new(BTreeMap::new()),
-            len: Unseen::new(0),
+            order: Unmodelled::new(BTreeMap::new()),
+            len: Unmodelled::new(0),
         }
     }
 
@@ -225,22 +225,23 @@ impl<'a: 'g, 'g, K: Ord + Clone, V> Entry<'a, 'g, K, V> {
 }
 
 impl<K: Ord + Clone, V> Inserted<'_, '_, K, V> {
-    pub(crate) fn next_is(&self, such: impl FnOnce(&K) -> bool) -> bool {
-        self.0.next().is_some_and(|next| such(next.key()))
+    pub(crate) fn next_is(&self, matches: impl FnOnce(&K) -> bool) -> bool {
+        self.0.next().is_some_and(|next| matches(next.key()))
     }
 }
 
-/// One atomic word whose values stand for references.
+/// One atomic word, whose values stand for references.
 struct Word<N> {
     word: ModelledUsize,
-    meaning: Unseen<Meaning<N>>,
+    meaning: Unmodelled<Meaning<N>>,
 }
 
 struct Meaning<N> {
-    /// What the word holds now, and what that stands for; 0 is none.
+    /// The value of the word; 0 stands for no reference.
     value: usize,
+    /// The reference that the value stands for.
     reference: Option<Arc<N>>,
-    /// How many values there were.
+    /// The number of values so far.
     values: usize,
 }
 
@@ -248,7 +249,7 @@ impl<N> Word<N> {
     fn new() -> Word<N> {
         Word {
             word: ModelledUsize::new(0),
-            meaning: Unseen::new(Meaning {
+            meaning: Unmodelled::new(Meaning {
                 value: 0,
                 reference: None,
                 values: 0,
@@ -275,7 +276,7 @@ impl<N> Word<N> {
             same.then_some(meaning.value)
         };
         let Some(before) = before else {
-            // A compare-and-swap that fails reads the word all the same.
+            // A failing compare-and-swap reads the word, too.
             self.word.fetch_add(0, Ordering::AcqRel);
             return false;
         };

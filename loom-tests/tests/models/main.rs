@@ -1,59 +1,81 @@
-//! Models: small scenarios, each explored in every order of its threads' steps that the bound of
-//! preemptions allows, with every value that the memory orderings let a load return.
+//! Models: small scenarios, each explored in every order of the steps of its threads, with every value
+//! that the memory orderings allow a load to return.
 //!
-//! A preemption takes the processor from a thread that could go on. The bound limits their number in
-//! one execution; `ALL` is no bound. Each model has two bounds: one for every day, one for the CI.
+//! A preemption takes the processor from a thread that could go on. The bound of a model is the largest
+//! number of preemptions in one execution; `ALL` stands for no bound. Each model has a quick bound, for
+//! the test command of the README, and a full bound, for the CI.
 //!
 //! ```sh
-//! cargo test -p locktopus-loom-tests --test models                          # the quick bounds
-//! LOOM_FULL=1 cargo test -p locktopus-loom-tests --test models              # the full bounds
-//! LOOM_MAX_PREEMPTIONS=4 cargo test -p locktopus-loom-tests --test models a_try   # one bound, for all
+//! cargo test -p locktopus-loom-tests --test models              # the quick bounds, less than two minutes
+//! LOOM_FULL=1 cargo test -p locktopus-loom-tests --test models  # the full bounds, some minutes
+//! # One bound for the models named; prints the number of executions.
+//! LOOM_MAX_PREEMPTIONS=4 cargo test -p locktopus-loom-tests --test models two_tries -- --nocapture
 //! ```
 //!
-//! The variables do not apply to the mutations: each of these is explored up to the least bound at which
-//! its model notices it.
+//! The variables do not change the bounds of the mutations: the table in `mutations.rs` has the least bound
+//! at which each mutation is noticed.
 
+mod close;
+mod enter;
+mod explore;
+mod leave;
 mod mutations;
-mod scenarios;
+#[path = "../shared/mod.rs"]
+mod shared;
+mod wait;
 
-use scenarios::ALL;
+use explore::{ALL, Bounds, explore_within};
+use locktopus_loom_tests::{Lock, LockManager, Pending, RequestState, Resource};
 
 macro_rules! models {
-    ($($scenario:ident: $quick:expr, $full:expr;)*) => {
-        $(#[test]
+    ($($module:ident { $($scenario:ident: quick $quick:expr, full $full:expr;)* })*) => {
+        $($(#[test]
         fn $scenario() {
-            scenarios::explore_up_to($quick, $full, scenarios::$scenario);
-        })*
+            let bounds = Bounds { quick: $quick, full: $full };
+            explore_within(bounds, $module::$scenario);
+        })*)*
     };
 }
 
 models! {
-    two_requests_over_the_same_two_resources: 3, 5;
-    three_requests_that_overlap_pairwise: 2, 3;
-    parent_child_and_grandchild: 3, 3;
-    readers_and_a_writer: 3, 3;
-    a_ticket_before_all_entries_are_there: 3, 5;
-    help_races_the_owners_ticket: 3, 3;
-    tickets_overtake_births: 3, 5;
-    the_first_lock_of_a_depth: 4, ALL;
-    a_depth_that_another_has_marked: 3, 3;
-    a_release_races_a_watch: ALL, ALL;
-    a_parent_above_two_children_that_leave: ALL, ALL;
-    a_withdrawal_races_the_grant: ALL, ALL;
-    a_withdrawal_races_another: ALL, ALL;
-    a_withdrawal_races_a_watch: ALL, ALL;
-    a_purge_races_the_release: ALL, ALL;
-    a_purge_races_a_new_watch: ALL, ALL;
-    a_purge_races_another: ALL, ALL;
-    a_holder_sees_what_the_last_one_did: 3, 5;
-    a_successor_sees_what_the_holder_did: ALL, ALL;
-    a_waker_that_panics_strands_nobody: ALL, ALL;
-    a_waker_is_registered_while_the_lock_is_granted: ALL, ALL;
-    a_replaced_waker_races_the_grant: ALL, ALL;
-    a_dropped_wait_races_the_grant: ALL, ALL;
-    a_thread_parks_while_the_lock_is_granted: ALL, ALL;
-    a_close_races_a_lock: ALL, ALL;
-    draining_races_the_last_release: 5, ALL;
-    a_try_races_a_lock: 3, 5;
-    two_tries_race: 3, 5;
+    enter {
+        two_requests_for_the_same_two_resources: quick 3, full 5;
+        three_requests_that_overlap_pairwise: quick 2, full 3;
+        parent_child_and_grandchild: quick 3, full 3;
+        readers_and_a_writer: quick 3, full 3;
+        a_walk_meets_a_half_inserted_request: quick 3, full 5;
+        helpers_race_the_owner_for_its_ticket: quick 3, full 3;
+        tickets_overtake_births: quick 3, full 5;
+        the_first_lock_of_a_depth: quick 4, full ALL;
+        a_depth_that_another_request_has_marked: quick 3, full 3;
+        a_try_races_a_request: quick 3, full 5;
+        two_tries_race: quick 3, full 5;
+    }
+    leave {
+        a_release_races_a_watch: quick ALL, full ALL;
+        a_parent_moves_from_child_to_child: quick ALL, full ALL;
+        a_withdrawal_races_the_grant: quick ALL, full ALL;
+        a_withdrawal_races_another: quick ALL, full ALL;
+        a_withdrawal_races_a_watch: quick ALL, full ALL;
+        a_purge_races_the_release: quick ALL, full ALL;
+        a_purge_races_a_new_watch: quick ALL, full ALL;
+        a_purge_races_another: quick ALL, full ALL;
+        a_holder_sees_the_writes_of_the_last_holder: quick 3, full 5;
+        a_waiter_sees_the_writes_of_the_last_holder: quick ALL, full ALL;
+    }
+    wait {
+        a_poll_races_the_grant: quick ALL, full ALL;
+        a_replaced_waker_races_the_grant: quick ALL, full ALL;
+        a_panicking_waker_stops_no_other_grant: quick ALL, full ALL;
+        a_parking_thread_races_the_grant: quick ALL, full ALL;
+        a_timeout_races_the_grant: quick ALL, full ALL;
+        a_conversion_races_the_grant: quick 4, full ALL;
+        a_dropped_pending_races_the_grant: quick ALL, full ALL;
+        a_dropped_lock_future_races_the_grant: quick ALL, full ALL;
+        a_dropped_grant_races_a_request: quick ALL, full ALL;
+    }
+    close {
+        a_close_races_a_request: quick ALL, full ALL;
+        draining_races_the_last_release: quick 5, full ALL;
+    }
 }

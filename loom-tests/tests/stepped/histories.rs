@@ -1,32 +1,33 @@
-//! Random histories of several virtual threads, interleaved step by step as the history says, so
-//! that a failure can be repeated and made small.
+//! Random histories of virtual threads. A history also has the schedule of their steps, so a failing one can
+//! be repeated and shrunk.
 //!
-//! A history is a list of rounds. In a round each thread does one or two operations, all interleaved; after
-//! it, when nothing is under way, everything is compared with the oracle. Properties:
-//! 1. after each round a request is granted exactly when no earlier, conflicting one is outstanding;
+//! A history is a list of rounds. In a round each thread runs one or two operations, interleaved step by
+//! step. After the round no operation is under way. Properties:
+//! 1. after each round a request is granted exactly if no earlier conflicting request is outstanding;
 //! 2. at no step do two conflicting requests hold their locks;
-//! 3. a request that starts after another has returned gets a larger token;
-//! 4. statistics and listing say the same as the handles after each round;
+//! 3. a request that starts after another one has returned gets a larger token;
+//! 4. after each round the statistics and the listing agree with the handles;
 //! 5. at the end nothing is left.
 
-use crate::outstanding::Outstanding;
-use crate::{LockManager, Path, RequestState, Resource};
+use crate::shared::{Outstanding, check, conflict};
+use crate::{LockManager, Path, Resource};
 use generator::{Generator, Gn};
 use locktopus_loom_tests::{Mutation, with};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, RngAlgorithm, TestRng, TestRunner};
+use std::env;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 const THREADS: usize = 3;
-/// Of a virtual thread, in words.
+/// The stack of a virtual thread, in words.
 const STACK: usize = 16 * 1024;
 
 #[derive(Debug, Clone)]
 enum Operation {
-    Lock(Vec<Resource>),
+    Enqueue(Vec<Resource>),
     TryLock(Vec<Resource>),
-    /// Releases or withdraws one of the outstanding, by an index taken modulo their number.
+    /// Releases or withdraws an outstanding request. The index is taken modulo their number.
     End(usize),
     Nothing,
 }
@@ -34,16 +35,16 @@ enum Operation {
 #[derive(Debug, Clone)]
 struct Round {
     operations: [Vec<Operation>; THREADS],
-    /// Which thread goes on, modulo those still under way, and for how many steps; repeated if too
-    /// short.
+    /// The thread that goes on, modulo the number of threads under way, and its number of steps. Repeated
+    /// until all threads have ended.
     schedule: Vec<(usize, usize)>,
 }
 
 fn resource() -> impl Strategy<Value = Resource> {
     let segment = prop::sample::select(vec!["a", "b"]);
     let path = prop::collection::vec(segment, 0..7).prop_map(Path::from);
-    (path, any::<bool>()).prop_map(|(path, write)| {
-        if write {
+    (path, any::<bool>()).prop_map(|(path, is_write)| {
+        if is_write {
             Resource::write(path)
         } else {
             Resource::read(path)
@@ -54,7 +55,7 @@ fn resource() -> impl Strategy<Value = Resource> {
 fn operation() -> impl Strategy<Value = Operation> {
     let set = || prop::collection::vec(resource(), 1..4);
     prop_oneof![
-        8 => set().prop_map(Operation::Lock),
+        8 => set().prop_map(Operation::Enqueue),
         2 => set().prop_map(Operation::TryLock),
         8 => any::<usize>().prop_map(Operation::End),
         1 => Just(Operation::Nothing),
@@ -71,21 +72,14 @@ fn round() -> impl Strategy<Value = Round> {
     })
 }
 
-/// What all virtual threads see.
+/// The state that all virtual threads share.
 #[derive(Default)]
 struct World {
     locks: LockManager,
-    /// What is outstanding, of requests that have returned and of which no end has begun.
+    /// The requests whose entering has ended and whose leaving has not begun.
     outstanding: Mutex<Vec<Outstanding>>,
-    /// The largest token that has been returned.
+    /// The largest token that was returned.
     newest: AtomicU64,
-}
-
-fn conflict(one: &Outstanding, other: &Outstanding) -> bool {
-    let others = other.resources();
-    one.resources()
-        .iter()
-        .any(|a| others.iter().any(|b| a.conflicts_with(b)))
 }
 
 impl World {
@@ -96,11 +90,8 @@ impl World {
 
     fn run(&self, operation: &Operation) {
         let before = self.newest.load(Relaxed);
-        let locked = match operation {
-            Operation::Lock(set) => {
-                let pending = self.locks.enqueue(set.clone()).expect("open");
-                Some(Outstanding::from(pending))
-            }
+        let entered: Option<Outstanding> = match operation {
+            Operation::Enqueue(set) => Some(self.locks.enqueue(set.clone()).expect("open").into()),
             Operation::TryLock(set) => {
                 let tried = self.locks.try_lock(set.clone()).expect("open");
                 tried.map(Outstanding::from)
@@ -115,20 +106,18 @@ impl World {
             }
             Operation::Nothing => None,
         };
-        if let Some(locked) = locked {
-            let token = locked.token();
+        if let Some(request) = entered {
+            let token = request.token();
             assert!(token > before, "{token} came after {before}");
             self.newest.fetch_max(token, Relaxed);
-            self.outstanding().push(locked);
+            self.outstanding().push(request);
         }
     }
 
     fn check_exclusion(&self) {
         let outstanding = self.outstanding();
-        let held: Vec<&Outstanding> = outstanding
-            .iter()
-            .filter(|lock| lock.is_acquired())
-            .collect();
+        let is_held = |request: &&Outstanding| request.is_acquired();
+        let held: Vec<&Outstanding> = outstanding.iter().filter(is_held).collect();
         for (index, one) in held.iter().enumerate() {
             for other in &held[..index] {
                 assert!(
@@ -142,29 +131,7 @@ impl World {
     fn check_all(&self) {
         let mut outstanding = self.outstanding();
         outstanding.sort_by_key(Outstanding::token);
-        let mut listed: Vec<_> = self.locks.requests().collect();
-        listed.sort_by_key(|request| request.token);
-        assert_eq!(listed.len(), outstanding.len());
-        let mut acquired = 0;
-        for (index, (one, info)) in outstanding.iter().zip(&listed).enumerate() {
-            let blocked = outstanding[..index]
-                .iter()
-                .any(|other| conflict(one, other));
-            assert_eq!(one.is_acquired(), !blocked, "{one:?}");
-            assert_eq!(
-                (one.token(), one.is_acquired()),
-                (info.token, info.state == RequestState::Acquired)
-            );
-            assert_eq!(info.waits_for.is_some(), blocked);
-            acquired += usize::from(!blocked);
-        }
-        let stats = self.locks.stats();
-        assert_eq!(
-            (stats.acquired, stats.waiting),
-            (acquired, outstanding.len() - acquired)
-        );
-        let resources: usize = outstanding.iter().map(|lock| lock.resources().len()).sum();
-        assert_eq!(stats.resources, resources);
+        check(&self.locks, &outstanding);
     }
 }
 
@@ -185,9 +152,9 @@ fn run(rounds: Vec<Round>) {
         let mut under_way: Vec<_> = operations.into_iter().map(start).collect();
         for (thread, steps) in schedule.into_iter().cycle() {
             let thread = thread % under_way.len();
-            // True at the end of its operations, false at a step; none if it panicked.
-            let ended = (0..steps).any(|_| under_way[thread].resume().expect("it goes on"));
-            if ended {
+            // `true` at the end of the operations, `false` at a step, `None` after a panic.
+            let has_ended = (0..steps).any(|_| under_way[thread].resume().expect("no panic"));
+            if has_ended {
                 drop(under_way.swap_remove(thread));
             }
             world.check_exclusion();
@@ -197,18 +164,21 @@ fn run(rounds: Vec<Round>) {
         }
         world.check_all();
     }
-    drop(std::mem::take(&mut *world.outstanding()));
-    let stats = world.locks.stats();
-    assert_eq!((stats.acquired, stats.waiting, stats.resources), (0, 0, 0));
+    world.outstanding().clear();
+    world.check_all();
+}
+
+fn config() -> ProptestConfig {
+    let cases = env::var("PROPTEST_CASES").ok();
+    let cases = cases.and_then(|cases| cases.parse().ok()).unwrap_or(1000);
+    ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::with_cases(cases)
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
-        ..ProptestConfig::with_cases(
-            std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1000)
-        )
-    })]
+    #![proptest_config(config())]
 
     #[test]
     fn engine_and_oracle_agree_after_every_round(rounds in prop::collection::vec(round(), 1..=10)) {
@@ -216,7 +186,7 @@ proptest! {
     }
 }
 
-/// Random interleavings find these defects, too; the others need the models.
+/// Random interleavings find only some of the mutations. The models find the others.
 #[test]
 fn mutations_are_noticed() {
     for mutation in [
@@ -225,7 +195,7 @@ fn mutations_are_noticed() {
         Mutation::NoLookAfterPush,
         Mutation::NoAnnouncement,
         Mutation::ResumePastTheSpan,
-        Mutation::PurgeForgetsTheNew,
+        Mutation::PurgeDropsNewSubscribers,
         Mutation::CountEveryGrant,
     ] {
         let config = ProptestConfig {
@@ -234,14 +204,13 @@ fn mutations_are_noticed() {
             ..ProptestConfig::with_cases(5000)
         };
         let histories = prop::collection::vec(round(), 1..=10);
-        let found =
-            with(mutation, || {
-                TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
-                    .run(&histories, |rounds| {
-                        run(rounds);
-                        Ok(())
-                    })
-            });
+        let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        let found = with(mutation, || {
+            TestRunner::new_with_rng(config, rng).run(&histories, |rounds| {
+                run(rounds);
+                Ok(())
+            })
+        });
         assert!(found.is_err(), "no history notices {mutation:?}");
     }
 }

@@ -1,23 +1,23 @@
-//! The engine's own source on its real structures, with a seam before every access to what threads
-//! share: there a thread can be suspended, or the next of several made to run.
+//! The engine's own source on its real structures, with a step before every access to shared state. At a
+//! step the thread can be suspended, or another one of several virtual threads can go on.
 //!
 //! ```sh
-//! cargo test --release -p locktopus-loom-tests --test stepped
-//! PROPTEST_CASES=300000 cargo test --release -p locktopus-loom-tests --test stepped histories   # longer
+//! cargo test -p locktopus-loom-tests --test stepped
+//! PROPTEST_CASES=300000 cargo test -p locktopus-loom-tests --test stepped histories   # longer
 //! ```
 #![allow(
     dead_code,
     unreachable_pub,
     unused_imports,
-    reason = "the engine is compiled in as it is, and its documentation links to these names"
+    reason = "the engine is compiled in as it is, and these tests use only parts of it"
 )]
 
-mod steps;
-mod sync;
-
 mod histories;
-#[path = "../../../engine/tests/engine/outstanding.rs"]
-mod outstanding;
-mod stalled;
+mod purges;
+#[path = "../shared/mod.rs"]
+mod shared;
+mod steps;
+mod suspended;
+mod sync;
 
 include!(concat!(env!("OUT_DIR"), "/engine/lib.rs"));

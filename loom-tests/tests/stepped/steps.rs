@@ -1,69 +1,73 @@
-//! What happens at a step: nothing, or the thread is suspended, or another virtual thread runs.
+//! A step: nothing happens, or the thread is suspended, or another virtual thread goes on.
 
 use std::cell::{Cell, RefCell};
 use std::sync::mpsc::{Receiver, Sender};
+use std::thread;
 
 thread_local! {
-    static OFF: Cell<bool> = const { Cell::new(false) };
     static SUSPENSION: RefCell<Option<Suspension>> = const { RefCell::new(None) };
+    static IS_OFF: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Suspends its thread at a step.
+/// Suspends a thread at one of its steps.
 pub(crate) struct Suspension {
-    /// How many steps to take before.
+    /// The number of steps to take before.
     pub(crate) steps: usize,
+    /// Told at the suspension. Dropped without a message if the operation has fewer steps.
     pub(crate) suspended: Sender<()>,
+    /// The thread goes on after a message, or when the sender is dropped.
     pub(crate) resume: Receiver<()>,
 }
 
-/// Runs an operation that is suspended at one of its steps, if it has so many.
-pub(crate) fn suspended<R>(suspension: Suspension, operation: impl FnOnce() -> R) -> R {
+/// Runs an operation that is suspended at one of its steps.
+pub(crate) fn suspend<R>(suspension: Suspension, operation: impl FnOnce() -> R) -> R {
     SUSPENSION.set(Some(suspension));
     let result = operation();
-    // The end of the thread takes steps, too, when it leaves the memory reclamation.
+    // The thread takes more steps: at its end it leaves the memory reclamation.
     SUSPENSION.set(None);
     result
 }
 
-/// Runs something of which no step counts: the reclamation of memory.
+/// Reclaims memory without steps.
 ///
-/// It drops the requests of earlier managers, on whichever thread pins next. As steps of that thread they
-/// would come before its own: a thread could be suspended only in these, and a history could not be
-/// repeated.
-pub(crate) fn without_steps<R>(run: impl FnOnce() -> R) -> R {
-    let before = OFF.replace(true);
-    let result = run();
-    OFF.set(before);
+/// Reclamation drops the requests of earlier lock managers, on any thread that pins. If these drops took
+/// steps, a thread could be suspended in them and never in its own operation, and the steps of a history
+/// would depend on the histories before it.
+pub(crate) fn without_steps<R>(reclaim: impl FnOnce() -> R) -> R {
+    let was_off = IS_OFF.replace(true);
+    let result = reclaim();
+    IS_OFF.set(was_off);
     result
 }
 
-/// Called before every access to what threads share.
+/// Called before every access to shared state.
 pub(crate) fn step() {
-    // What unwinds after a failed check goes straight on.
-    if std::thread::panicking() || OFF.get() {
+    // The unwinding after a failed check goes straight on.
+    if IS_OFF.get() || thread::panicking() {
         return;
     }
     if generator::is_generator() {
-        // In the middle of an operation; see `histories`.
         #[allow(
             deprecated,
-            reason = "its successor wants a scope, which is not at hand here"
+            reason = "its successor needs a scope, which is not at hand here"
         )]
         generator::yield_with(false);
         return;
     }
     SUSPENSION.with_borrow_mut(|suspension| match suspension {
+        None => {}
         Some(Suspension {
             steps: 0,
             suspended,
             resume,
         }) => {
-            suspended.send(()).expect("somebody waits for it");
-            // An error: the other has failed, and says so itself.
+            suspended
+                .send(())
+                .expect("the test waits for the suspension");
+            // An error means that the test has failed. It says so itself.
             let _ = resume.recv();
             *suspension = None;
         }
         Some(later) => later.steps -= 1,
-        None => {}
     });
 }

@@ -1,5 +1,5 @@
-//! The engine's own `sync`, with a step before every access. The inside of the skiplist and of
-//! `arc-swap` cannot be suspended here; both are lock-free by their own account.
+//! The engine's own `sync`, with a step before every access. There are no steps inside the skiplist and
+//! inside `arc-swap`; both say of themselves that they are lock-free.
 
 #[path = "../../../engine/src/sync.rs"]
 mod real;
@@ -11,7 +11,7 @@ pub(crate) use real::{
 use crate::steps::{step, without_steps};
 use std::ops::Bound;
 
-/// Few enough for short histories to purge.
+/// So small that short histories purge.
 pub(crate) const FEW_RETIRED: u32 = 2;
 
 pub(crate) struct Guard(real::Guard);
@@ -120,9 +120,9 @@ impl<'a: 'g, 'g, K: Ord, V> Entry<'a, 'g, K, V> {
 pub(crate) struct Inserted<'a, 'g, K, V>(real::Inserted<'a, 'g, K, V>);
 
 impl<K: Ord, V> Inserted<'_, '_, K, V> {
-    pub(crate) fn next_is(&self, such: impl FnOnce(&K) -> bool) -> bool {
+    pub(crate) fn next_is(&self, matches: impl FnOnce(&K) -> bool) -> bool {
         step();
-        self.0.next_is(such)
+        self.0.next_is(matches)
     }
 }
 

@@ -1,0 +1,191 @@
+//! Lock-freedom: a thread is suspended at each step of an operation in turn. Meanwhile another thread goes on
+//! with thousands of operations, on conflicting and on disjoint paths. Then the suspended thread resumes, and
+//! the grant rule holds for all that is outstanding.
+
+use crate::shared::{Outstanding, check_to_the_end, enqueue, lock, set};
+use crate::steps::{Suspension, suspend};
+use crate::{Lock, LockManager, Pending};
+use locktopus_loom_tests::{Mutation, with};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::mpsc::channel;
+use std::task::{Context, Waker};
+use std::thread;
+
+/// Rounds of operations during each suspension.
+const ROUNDS: usize = 400;
+/// More steps than any of the suspended operations has.
+const MANY_STEPS: usize = 1_000;
+
+/// Runs an operation on a thread of its own, and `meanwhile` once it has taken some steps. Returns the result
+/// of the operation, and whether it had more steps than that.
+fn suspend_after<R: Send>(
+    steps: usize,
+    operation: impl FnOnce() -> R + Send,
+    meanwhile: impl FnOnce(),
+) -> (R, bool) {
+    let (suspended_sender, suspended) = channel();
+    let (resume, resume_receiver) = channel();
+    let suspension = Suspension {
+        steps,
+        suspended: suspended_sender,
+        resume: resume_receiver,
+    };
+    // The closure owns `resume`: if a check of `meanwhile` fails, the suspended thread goes on.
+    thread::scope(move |scope| {
+        let thread = scope.spawn(move || suspend(suspension, operation));
+        // An error: the operation has ended.
+        let was_suspended = suspended.recv().is_ok();
+        if was_suspended {
+            meanwhile();
+            resume.send(()).expect("the thread waits for it");
+        }
+        (thread.join().expect("no panic"), was_suspended)
+    })
+}
+
+/// Operations that must not wait for the suspended thread.
+fn others_go_on(locks: &LockManager) {
+    for round in 0..ROUNDS {
+        // Above and below the paths of the suspended operation, and at them.
+        for text in ["w:a", "r:a", "w:a/b r:c", "r:", "w:c"] {
+            drop(enqueue(locks, text));
+        }
+        drop(locks.try_lock(set("w:a w:c")).expect("open"));
+        // A queue beside these paths.
+        let first = lock(locks, "w:x/1");
+        let (second, third) = (enqueue(locks, "r:x"), enqueue(locks, "w:x/1/y"));
+        assert!(!second.is_acquired() && !third.is_acquired());
+        first.release();
+        assert!(second.is_acquired() && !third.is_acquired());
+        second.withdraw();
+        assert!(third.is_acquired());
+        if round % 100 == 0 {
+            let _ = (locks.stats(), locks.requests().count());
+        }
+    }
+}
+
+/// Suspends `operation` at each of its steps in turn. It runs on the second result of `prepare`, beside the
+/// requests of the first. Returns its number of steps.
+fn suspend_everywhere<T: Send>(
+    prepare: impl Fn(&LockManager) -> (Vec<Pending>, T),
+    operation: impl Fn(&LockManager, T) -> Option<Outstanding> + Sync,
+) -> usize {
+    for steps in 0..MANY_STEPS {
+        let locks = LockManager::new();
+        let (others, prepared) = prepare(&locks);
+        let (left, was_suspended) = suspend_after(
+            steps,
+            || operation(&locks, prepared),
+            || others_go_on(&locks),
+        );
+        let others = others.into_iter().map(Outstanding::from);
+        check_to_the_end(&locks, others.chain(left));
+        if !was_suspended {
+            return steps;
+        }
+    }
+    panic!("more than {MANY_STEPS} steps");
+}
+
+#[test]
+fn others_go_on_beside_a_suspended_request_that_is_granted_at_once() {
+    let steps = suspend_everywhere(
+        |_| (vec![], ()),
+        |locks, ()| Some(enqueue(locks, "w:a/b w:c").into()),
+    );
+    assert!(steps > 15, "only {steps} steps");
+}
+
+#[test]
+fn others_go_on_beside_a_suspended_request_that_has_to_wait() {
+    let steps = suspend_everywhere(
+        |locks| (vec![enqueue(locks, "r:a"), enqueue(locks, "w:c/1")], ()),
+        |locks, ()| Some(enqueue(locks, "w:a/b w:c").into()),
+    );
+    assert!(steps > 20, "only {steps} steps");
+}
+
+#[test]
+fn others_go_on_beside_a_suspended_release_that_grants() {
+    let steps = suspend_everywhere(
+        |locks| {
+            let holder = lock(locks, "w:a w:c");
+            let waiters = ["r:a/b", "r:a/b", "w:c w:a"];
+            (waiters.map(|text| enqueue(locks, text)).into(), holder)
+        },
+        |_, holder| {
+            holder.release();
+            None
+        },
+    );
+    assert!(steps > 30, "only {steps} steps");
+}
+
+#[test]
+fn others_go_on_beside_a_suspended_withdrawal_that_grants() {
+    let steps = suspend_everywhere(
+        |locks| {
+            let (holder, writer) = (enqueue(locks, "r:a"), enqueue(locks, "w:a"));
+            (vec![holder, enqueue(locks, "r:a/b")], writer)
+        },
+        |_, writer| {
+            writer.withdraw();
+            None
+        },
+    );
+    assert!(steps > 15, "only {steps} steps");
+}
+
+fn try_lock(locks: &LockManager) -> Option<Outstanding> {
+    let tried: Option<Lock> = locks.try_lock(set("w:a/b r:c")).expect("open");
+    tried.map(Outstanding::from)
+}
+
+#[test]
+fn others_go_on_beside_a_suspended_try_that_succeeds() {
+    let steps = suspend_everywhere(|_| (vec![], ()), |locks, ()| try_lock(locks));
+    assert!(steps > 20, "only {steps} steps");
+}
+
+#[test]
+fn others_go_on_beside_a_suspended_try_that_fails() {
+    let steps = suspend_everywhere(
+        |locks| (vec![enqueue(locks, "w:a")], ()),
+        |locks, ()| try_lock(locks),
+    );
+    assert!(steps > 4, "only {steps} steps");
+}
+
+/// Requests would be refused, so the other thread closes the lock manager, too. That completes the close.
+#[test]
+fn a_second_close_completes_a_suspended_close() {
+    for steps in 0..MANY_STEPS {
+        let locks = LockManager::new();
+        let mut drained = pin!(locks.drained());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(drained.as_mut().poll(&mut context).is_pending());
+        let close_again = || {
+            locks.close();
+            assert!(locks.is_closed() && locks.enqueue(set("w:a")).is_err());
+            assert!(drained.as_mut().poll(&mut context).is_ready());
+        };
+        let ((), was_suspended) = suspend_after(steps, || locks.close(), close_again);
+        if !was_suspended {
+            assert!(steps > 2, "only {steps} steps");
+            return;
+        }
+    }
+    panic!("more than {MANY_STEPS} steps");
+}
+
+#[test]
+fn waiting_for_another_thread_is_noticed() {
+    let check = others_go_on_beside_a_suspended_request_that_is_granted_at_once;
+    let mutated = catch_unwind(AssertUnwindSafe(|| with(Mutation::WaitForTheTicket, check)));
+    let panic = mutated.expect_err("the check passes in spite of the mutation");
+    let message = panic.downcast::<&str>().expect("a message");
+    assert_eq!(*message, "it waits for a ticket");
+}
