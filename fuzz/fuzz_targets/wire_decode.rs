@@ -1,4 +1,4 @@
-//! Arbitrary frames never panic; what is read is written back with the same meaning.
+//! Arbitrary frames: decoding never panics, and a decoded message reads back from its own encoding.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

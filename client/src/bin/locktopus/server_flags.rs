@@ -34,7 +34,7 @@ macro_rules! with_server_flags {
             #[argh(option, short = 'u')]
             pub(crate) url: Option<String>,
 
-            /// auth token; the list of processes shows it to all users, but not LOCKTOPUS_AUTH_TOKEN
+            /// auth token; LOCKTOPUS_AUTH_TOKEN is safer, since all users can see flags in the list of processes
             #[argh(option)]
             pub(crate) token: Option<String>,
 
