@@ -29,7 +29,8 @@ pub enum Error {
     /// There is no connection to the server, or the server accepts nothing at the moment: it is shutting down, or its
     /// proxy answers with an HTTP status of 429 or 5xx. Nothing is queued.
     Connect(Detail),
-    /// The server refused the request. A retry of the same request would fail again.
+    /// The server refused the request. A retry of the same request would fail again, except after the codes
+    /// [`RefusalCode::Unavailable`] and [`RefusalCode::ShuttingDown`].
     Refused {
         /// The sentence of the server, which says what was wrong and what is allowed.
         text: String,
