@@ -11,9 +11,7 @@
 
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use std::sync::Arc;
-pub(crate) use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 pub(crate) use std::thread;
 use std::time::Instant;
 
@@ -23,10 +21,33 @@ use crossbeam_skiplist::base;
 use crossbeam_utils::Backoff;
 use crossbeam_utils::atomic::AtomicCell;
 use std::ops::Bound;
+use std::sync::atomic::AtomicUsize;
 
 /// Fewer retired subscribers of an event than this are not worth a purge. Models and tests use a smaller
 /// number.
 pub(crate) const FEW_RETIRED: u32 = 16;
+
+/// A figure of the statistics. Its changes order nothing and decide nothing, so the models do not explore
+/// their order.
+pub(crate) struct Counter(AtomicUsize);
+
+impl Counter {
+    pub(crate) const fn new() -> Counter {
+        Counter(AtomicUsize::new(0))
+    }
+
+    pub(crate) fn add(&self, count: usize) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, count: usize) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// Keeps the entries that a walk refers to from being reclaimed. Never held across a wait.
 pub(crate) type Guard = epoch::Guard;

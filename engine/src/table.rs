@@ -12,7 +12,7 @@ use crate::path::Path;
 use crate::request::{Request, Watch};
 use crate::resource::{Resource, ResourceSet};
 use crate::stats::Stats;
-use crate::sync::{Arc, AtomicUsize, CachePadded, Guard, Ordering, pin};
+use crate::sync::{Arc, CachePadded, Counter, Guard, pin};
 use crate::waiter::{Waiter, Wakes};
 use crate::walk::Cursor;
 
@@ -21,9 +21,9 @@ pub(crate) struct Table {
     pub(crate) entries: Entries,
     /// The number of resources beyond the first of each request. The number of requests follows from it
     /// and the lengths of the lists, at no cost for a request of one resource.
-    beyond_first: CachePadded<AtomicUsize>,
+    beyond_first: CachePadded<Counter>,
     /// The number of waiting requests.
-    waiting: CachePadded<AtomicUsize>,
+    waiting: CachePadded<Counter>,
     /// Set when the table is closed.
     pub(crate) closed: Event<Arc<Waiter>>,
 }
@@ -33,8 +33,8 @@ impl Table {
         Table {
             clock: CachePadded::new(Clock::new(first_token)),
             entries: Entries::new(),
-            beyond_first: CachePadded::new(AtomicUsize::new(0)),
-            waiting: CachePadded::new(AtomicUsize::new(0)),
+            beyond_first: CachePadded::new(Counter::new()),
+            waiting: CachePadded::new(Counter::new()),
             closed: Event::new(),
         }
     }
@@ -50,7 +50,7 @@ impl Table {
         let guard = pin();
         let cursor = self.entries.publish(&request, &self.clock, &guard);
         if let beyond_first @ 1.. = request.resources.len() - 1 {
-            self.beyond_first.fetch_add(beyond_first, Ordering::Relaxed);
+            self.beyond_first.add(beyond_first);
         }
         if request.ticket() & CLOSED != 0 {
             drop(guard);
@@ -76,7 +76,7 @@ impl Table {
         // T2: the requests that are granted below find these entries gone.
         self.entries.remove(request, &guard);
         if let beyond_first @ 1.. = request.resources.len() - 1 {
-            self.beyond_first.fetch_sub(beyond_first, Ordering::Relaxed);
+            self.beyond_first.sub(beyond_first);
         }
         self.end(request, guard);
     }
@@ -140,7 +140,7 @@ impl Table {
     /// Takes a request off the count of waiting requests (R4).
     fn settle(&self, request: &Request) {
         if request.is_counted() {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.waiting.sub(1);
         }
     }
 
@@ -152,7 +152,7 @@ impl Table {
         blocker: &Arc<Request>,
     ) -> Option<Subscribers<Watch>> {
         if request.about_to_watch(blocker) && request.is_counted() {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
+            self.waiting.add(1);
         }
         let watch = Watch {
             request: Arc::clone(request),
@@ -214,9 +214,9 @@ impl Table {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let waiting = self.waiting.load(Ordering::Relaxed);
+        let waiting = self.waiting.get();
         let resources = self.entries.len();
-        let requests = resources.saturating_sub(self.beyond_first.load(Ordering::Relaxed));
+        let requests = resources.saturating_sub(self.beyond_first.get());
         let clock = self.clock.now();
         Stats {
             acquired: requests.saturating_sub(waiting),

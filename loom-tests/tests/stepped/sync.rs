@@ -5,7 +5,7 @@
 mod real;
 
 pub(crate) use real::{
-    Arc, CachePadded, Ordering, fence, identity, into_inner, park, spin_until, thread,
+    Arc, CachePadded, Counter, Ordering, fence, identity, into_inner, park, spin_until, thread,
 };
 
 use crate::steps::{step, without_steps};
@@ -58,10 +58,6 @@ stepped! {
         fetch_add(value: u64, order: Ordering) -> u64,
         fetch_or(value: u64, order: Ordering) -> u64,
         compare_exchange(old: u64, new: u64, ok: Ordering, err: Ordering) -> Result<u64, u64>;
-    AtomicUsize of usize:
-        load(order: Ordering) -> usize,
-        fetch_add(value: usize, order: Ordering) -> usize,
-        fetch_sub(value: usize, order: Ordering) -> usize;
 }
 
 pub(crate) struct List<K, V>(real::List<K, V>);
