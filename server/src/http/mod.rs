@@ -18,6 +18,9 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+/// How many lists of locks are made at the same time.
+const LISTINGS: usize = 4;
+
 /// What the requests of a server share.
 #[derive(Debug)]
 pub(crate) struct Site {
@@ -29,6 +32,8 @@ pub(crate) struct Site {
     started: Instant,
     /// One for each connection that may be open, or have left a lock behind.
     places: Arc<Semaphore>,
+    /// One for each list of locks that is being made.
+    listings: Arc<Semaphore>,
     last_connection: AtomicU64,
 }
 
@@ -37,6 +42,7 @@ impl Site {
         let origins = shared.config.allow_origin.clone();
         Site {
             access: Access::new(secrets.clone(), origins, address),
+            listings: Arc::new(Semaphore::new(LISTINGS)),
             places: Arc::new(Semaphore::new(shared.config.max_connections)),
             last_connection: AtomicU64::new(0),
             started: Instant::now(),

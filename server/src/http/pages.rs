@@ -14,8 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A list of locks ends after about so many bytes even if its limit allows more: thousands of sets of thousands of
-/// long paths would make an answer of gigabytes.
+/// A list of locks has at most about so many bytes, even if its limit allows more requests.
 const MAX_LISTED_BYTES: usize = 4 * 1024 * 1024;
 
 /// How many namespaces the plain status shows.
@@ -71,17 +70,7 @@ pub(super) fn find(site: &Site, name: &str) -> Result<Arc<Namespace>, Refusal> {
 /// The page `/locks`. Cost: it visits every request of the namespace, however short the list is.
 pub(super) fn locks(namespace: &Namespace, filter: &Filter) -> pages::Locks {
     let last_token = namespace.locks.stats().last_token.to_string();
-    let mut truncated = false;
-    let mut requests = BTreeMap::new();
-    for request in namespace.locks.requests() {
-        if filter.keeps(&request) {
-            requests.insert(request.token, request);
-        }
-        if requests.len() > filter.limit {
-            requests.pop_last();
-            truncated = true;
-        }
-    }
+    let (requests, truncated) = first_requests(namespace, filter);
     // Read after the requests: a holder that came meanwhile does no harm, and one that went is gone.
     let holders: HashMap<u64, (Instant, Arc<Holder>)> = namespace
         .holders()
@@ -92,31 +81,51 @@ pub(super) fn locks(namespace: &Namespace, filter: &Filter) -> pages::Locks {
         })
         .collect();
     let now = Instant::now();
-    let mut listed = Vec::new();
-    let mut bytes = 0;
-    for request in requests.values() {
-        if bytes > MAX_LISTED_BYTES {
-            truncated = true;
-            break;
-        }
-        bytes += request.resources.iter().map(size).sum::<usize>();
+    let list = |request: &RequestInfo| {
         let holder = holders.get(&request.token);
         let since = holder.map(|(since, _)| now.saturating_duration_since(*since));
-        listed.push(request_of(request, since, holder.map(|(_, holder)| holder)));
-    }
+        request_of(request, since, holder.map(|(_, holder)| holder))
+    };
     pages::Locks {
         namespace: namespace.name.to_string(),
         last_token: Some(last_token),
         truncated,
-        requests: listed,
+        requests: requests.values().map(list).collect(),
     }
 }
 
-/// About the bytes of a resource in JSON.
-fn size(resource: &Resource) -> usize {
+/// The requests with the smallest tokens that fit on a page, and whether others are left out.
+///
+/// It never keeps more than a page in memory, since the largest sets of all clients take gigabytes.
+fn first_requests(namespace: &Namespace, filter: &Filter) -> (BTreeMap<u64, RequestInfo>, bool) {
+    let mut first = BTreeMap::new();
+    let mut bytes = 0;
+    let mut left_out = u64::MAX;
+    for request in namespace.locks.requests() {
+        if request.token >= left_out || !filter.keeps(&request) {
+            continue;
+        }
+        bytes += size(&request);
+        first.insert(request.token, request);
+        while first.len() > filter.limit || (bytes > MAX_LISTED_BYTES && first.len() > 1) {
+            let Some((token, last)) = first.pop_last() else {
+                break;
+            };
+            bytes -= size(&last);
+            left_out = token;
+        }
+    }
+    (first, left_out < u64::MAX)
+}
+
+/// About the bytes of a request in JSON.
+fn size(request: &RequestInfo) -> usize {
     const FRAME: usize = 26;
-    let segments = resource.path.segments();
-    FRAME + segments.map(|segment| segment.len() + 3).sum::<usize>()
+    let size_of = |resource: &Resource| {
+        let segments = resource.path.segments();
+        FRAME + segments.map(|segment| segment.len() + 3).sum::<usize>()
+    };
+    request.resources.iter().map(size_of).sum()
 }
 
 fn request_of(

@@ -132,9 +132,14 @@ async fn answer(
         Route::Locks { namespace, filter } => {
             access.check_namespace(&request, &namespace)?;
             let namespace = pages::find(site, &namespace)?;
-            // The list is bounded, but the walk is not: it visits every request of the namespace.
-            let listed =
-                tokio::task::spawn_blocking(move || json(&pages::locks(&namespace, &filter)));
+            // The list is bounded, but the walk is not: it visits every request of the namespace. Many walks at a time
+            // would take the processors from the connections, even on threads of their own.
+            let turn = Arc::clone(&site.listings).acquire_owned().await;
+            let listed = tokio::task::spawn_blocking(move || {
+                let answer = json(&pages::locks(&namespace, &filter));
+                drop(turn);
+                answer
+            });
             let answer = listed.await.map_err(|_| Refusal::shutting_down())?;
             Ok(varies(answer))
         }

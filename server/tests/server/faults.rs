@@ -216,14 +216,14 @@ async fn a_client_that_does_not_read_a_page_is_cut_off() {
         // Writing fails once the server has closed the socket.
         while deaf.write_all(b"x").await.is_ok() {
             // Answers the pings.
-            for holder in &mut holders {
+            for (holder, _) in &mut holders {
                 let _ = futures_util::poll!(holder.0.next());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     timeout(PATIENCE, cut_off).await.expect("it is cut off");
-    for mut holder in holders {
+    for (mut holder, _) in holders {
         holder.release().await;
         holder.close().await;
     }
@@ -232,29 +232,62 @@ async fn a_client_that_does_not_read_a_page_is_cut_off() {
 
 /// The list is limited in bytes, too: thousands of the largest sets would make gigabytes.
 #[tokio::test]
-async fn a_page_of_large_sets_is_bounded_and_has_one_request_at_least() {
+async fn a_page_of_large_sets_is_bounded_and_has_the_first_tokens_without_a_gap() {
     let mut config = Config::default();
     config.max_message_bytes = 1024 * 1024;
     let server = Server::start_with(config).await;
-    let _holders = hold_megabytes(&server, 8).await;
+    let holders = hold_megabytes(&server, 8).await;
+    let mut tokens: Vec<&str> = holders.iter().map(|(_, token)| token.as_str()).collect();
+    // It would fit on the page, but not without a gap.
+    let mut small = server.connect("namespace=n").await;
+    let last = small.lock("w:small").await;
+    tokens.push(&last);
     let (_, body) = server.get("/locks?namespace=n").await;
     assert!(body.len() < 6 * 1024 * 1024, "{}", body.len());
     let page: serde_json::Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!(page["truncated"], true);
-    let listed = page["requests"].as_array().expect("requests").len();
-    assert!((1..8).contains(&listed), "{listed}");
+    let listed = page["requests"].as_array().expect("requests");
+    assert!((1..8).contains(&listed.len()), "{}", listed.len());
+    for (request, token) in listed.iter().zip(tokens) {
+        assert_eq!(request["token"], token);
+    }
 }
 
-/// Clients that each lock paths of nearly a megabyte in all.
-async fn hold_megabytes(server: &Server, count: usize) -> Vec<Client> {
+#[tokio::test]
+async fn a_set_that_is_larger_than_a_page_is_listed_alone() {
+    let mut config = Config::default();
+    config.max_message_bytes = 16 * 1024 * 1024;
+    let server = Server::start_with(config).await;
+    let set: Vec<String> = (0..320)
+        .map(|path| format!("w:{path}-{}", "x".repeat(16_000)))
+        .collect();
+    let mut large = server.connect("namespace=n").await;
+    let token = large.lock(&set.join(" ")).await;
+    for (others, truncated) in [(false, false), (true, true)] {
+        let mut small = server.connect("namespace=n").await;
+        if others {
+            small.lock("w:small").await;
+        }
+        let page = server.get_json("/locks?namespace=n").await;
+        assert_eq!(page["truncated"], truncated);
+        let listed = page["requests"].as_array().expect("requests");
+        assert_eq!(
+            (listed.len(), &listed[0]["token"]),
+            (1, &token.clone().into())
+        );
+    }
+}
+
+/// Clients that each lock paths of nearly a megabyte in all, and their tokens.
+async fn hold_megabytes(server: &Server, count: usize) -> Vec<(Client, String)> {
     let mut holders = Vec::new();
     for holder in 0..count {
         let set: Vec<String> = (0..60)
             .map(|path| format!("w:{holder}-{path}-{}", "x".repeat(16_000)))
             .collect();
         let mut client = server.connect("namespace=n").await;
-        client.lock(&set.join(" ")).await;
-        holders.push(client);
+        let token = client.lock(&set.join(" ")).await;
+        holders.push((client, token));
     }
     holders
 }
