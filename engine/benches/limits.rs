@@ -1,14 +1,14 @@
-//! What the engine costs, one line a case: `name value unit`, every figure a median.
+//! The costs of the engine. Prints one line for each case: `name value unit`. Every value is a median.
 //!
 //! ```sh
 //! cargo bench -p locktopus-engine --bench limits            # everything, about a minute
 //! cargo bench -p locktopus-engine --bench limits -- queue   # the cases whose names contain "queue"
 //! ```
 //!
-//! `floor` is a raw `SkipMap` insert + remove of one like key (same path type, same order, same
-//! size) among as many residents. Where a ratio is printed, the two sides were measured in turn,
-//! round by round, and the ratio is the median of the rounds' ratios: machines are noisy, and a
-//! ratio of neighbours in time holds where an absolute time does not.
+//! `floor` is one insert and one removal of such a key (same path type, same order, same size) in a raw
+//! `SkipMap` with as many entries. For a ratio, the two sides are measured in turn, round by round, and the
+//! ratio is the median of the ratios of the rounds. On a noisy machine, the ratio of two measurements close in
+//! time is more reliable than an absolute time.
 
 use crossbeam_skiplist::SkipMap;
 use locktopus_engine::{Lock, LockManager, Path, Pending, Resource};
@@ -21,18 +21,18 @@ use std::time::{Duration, Instant};
 
 type Floor = SkipMap<(Path, Reverse<u64>, usize), u64>;
 
-/// Rounds of each measurement; odd, so that the median is a reading.
+/// The rounds of each measurement. Odd, so that the median is one of the readings.
 const ROUNDS: usize = 15;
 const SIZES: [usize; 4] = [0, 1_000, 100_000, 1_000_000];
 
-/// Names the case that a process of its own is to measure.
+/// The environment variable that names the case to measure in a process of its own.
 const MEMORY_CASE: &str = "LIMITS_MEMORY_CASE";
 
 fn main() {
     if let Ok(case) = std::env::var(MEMORY_CASE) {
         return memory_of(&case);
     }
-    // `cargo bench` passes `--bench`; any other argument selects cases.
+    // `cargo bench` passes `--bench`. Any other argument selects cases.
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
     let cases: [(&str, fn()); 7] = [
         ("memory", memory),
@@ -73,7 +73,7 @@ fn time(count: usize, mut step: impl FnMut()) -> f64 {
     start.elapsed().as_nanos() as f64 / count as f64
 }
 
-/// Measures two things in turn: the medians of both and of the ratio of the first to the second.
+/// Measures two sides in turn. Returns the medians of both, and of the ratio of the first to the second.
 fn in_turn(mut ours: impl FnMut() -> f64, mut base: impl FnMut() -> f64) -> (f64, f64, f64) {
     let rounds: Vec<(f64, f64)> = (0..=ROUNDS).map(|_| (ours(), base())).skip(1).collect();
     (
@@ -83,7 +83,7 @@ fn in_turn(mut ours: impl FnMut() -> f64, mut base: impl FnMut() -> f64) -> (f64
     )
 }
 
-/// A path of this depth that differs from others of the depth in the last segment.
+/// A path of this depth. Paths of one depth differ in the last segment.
 fn leaf(depth: usize, name: &str) -> Path {
     let above = ["org", "eu", "team", "user", "it"];
     above[..depth - 1].iter().copied().chain([name]).collect()
@@ -113,7 +113,7 @@ fn floor_of(depth: usize, count: usize) -> Floor {
     map
 }
 
-/// Insert + remove of one key.
+/// Inserts and removes one key.
 fn floor_round(map: &Floor, path: &Path, births: &mut u64) -> f64 {
     time(20_000, || {
         *births += 1;
@@ -129,7 +129,7 @@ fn lock_round(locks: &LockManager, resource: &Resource) -> f64 {
     })
 }
 
-/// One path beside others held: lock + release, for write.
+/// Locks and releases one path for write, beside other held locks.
 fn path() {
     for held in SIZES {
         for depth in [1, 3, 6] {
@@ -150,7 +150,7 @@ fn path() {
             drop(others);
         }
     }
-    // Every ancestor's depth is in use, so each of them is looked up.
+    // There are locks at the depth of every ancestor, so each ancestor costs a search.
     for held in [1_000, 100_000] {
         let locks = LockManager::new();
         let map = floor_of(6, held);
@@ -177,7 +177,7 @@ fn path() {
     print("path_from_three_segments", ns, "ns");
 }
 
-/// One more reader beside those who share the path, and a read in a table of other reads.
+/// One more reader beside others that share the path, and a read in a table of other reads.
 fn one_more_reader() {
     let mut of_ten = 0.0;
     for readers in [10, 1_000, 100_000] {
@@ -213,7 +213,7 @@ fn one_more_reader() {
     drop(others);
 }
 
-/// Operations a second that `count` threads reach together, each with a step of its own.
+/// The operations per second that `count` threads reach together, each with a step of its own.
 fn throughput<S: FnMut() + Send>(count: usize, step_of: impl Fn(usize) -> S) -> f64 {
     const SPAN: Duration = Duration::from_millis(100);
     let barrier = Barrier::new(count);
@@ -239,8 +239,8 @@ fn throughput<S: FnMut() + Send>(count: usize, step_of: impl Fn(usize) -> S) -> 
     })
 }
 
-/// Lock + release on disjoint paths: two threads' throughput over one thread's; and the same of
-/// the floor, which shares the skiplist and the reclamation of memory but no clock.
+/// Locks and releases disjoint paths: the throughput of two threads to that of one. The same for the floor,
+/// whose threads share the skiplist and the reclamation of memory but no clock.
 fn threads() {
     for held in [0, 1_000, 100_000] {
         let path = |i: usize| leaf(3, &format!("{}x", i * 5 + 1));
@@ -274,7 +274,7 @@ fn threads() {
     }
 }
 
-/// Joining (and leaving again) at the end of a queue of writers, and handing over at its head.
+/// Joins the end of a queue of writers and leaves it again; hands over at its head.
 fn queue() {
     let resource = Resource::write(leaf(3, "42"));
     let locks_with = |length: usize| {
@@ -300,7 +300,7 @@ fn queue() {
     }
     drop(queue_of_ten);
     for length in [10, 1_000, 100_000] {
-        // Join for good, then release from the head until the queue is empty.
+        // Builds the whole queue, then releases from the head until it is empty.
         let repeats = 20_000_usize.div_ceil(length);
         let rounds: Vec<(f64, f64)> = (0..5)
             .map(|_| {
@@ -346,7 +346,7 @@ fn queue() {
     }
 }
 
-/// A write on the parent of held children: joining, and each child's release while it waits.
+/// A write on the parent of held children: joins, then waits while each child is released.
 fn parent() {
     for children in [100, 10_000, 100_000] {
         let above = Resource::write(leaf(2, "it"));
@@ -378,7 +378,7 @@ fn parent() {
     }
 }
 
-/// Several resources in one request, against as many requests of one.
+/// Several resources in one request, to as many requests of one resource.
 fn resources() {
     for count in [4, 16] {
         let locks = LockManager::new();
@@ -410,16 +410,16 @@ fn resources() {
     }
 }
 
-/// Resident memory of the process, in bytes; `None` where the system does not tell.
+/// The resident memory of the process, in bytes; `None` where the system does not report it.
 fn resident() -> Option<f64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: f64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * 4096.0)
 }
 
-/// Each in a process of its own, with a fresh heap: what an outstanding request of one short path
-/// takes, including the allocator's overhead and the 16 or 24 bytes of its handle; and what is left of
-/// many that were withdrawn.
+/// The memory of an outstanding request of one short path, including the overhead of the allocator and the
+/// handle (16 bytes if it is held, 24 if it waits); and the memory after many withdrawals. Each case runs in a
+/// process of its own, with a fresh heap.
 fn memory() {
     for case in ["memory_held", "memory_waiting", "memory_after_withdrawals"] {
         let this = std::env::current_exe().expect("the path of this program");
@@ -449,11 +449,11 @@ fn memory_of(case: &str) {
     }
     match (before, resident()) {
         (Some(before), Some(after)) => print(case, (after - before) / COUNT as f64, "bytes"),
-        _ => println!("# {case}: this system does not tell the resident memory"),
+        _ => println!("# {case}: this system does not report the resident memory"),
     }
 }
 
-/// Memory of the process after many lock/withdraw rounds behind a lock that stays held.
+/// The memory of the process after many requests were withdrawn behind a lock that stays held.
 fn after_withdrawals() {
     let locks = LockManager::new();
     let path = leaf(3, "42");
@@ -470,7 +470,7 @@ fn after_withdrawals() {
                 bytes / 1024.0,
                 "KiB",
             ),
-            None => println!("# this system does not tell the resident memory"),
+            None => println!("# this system does not report the resident memory"),
         }
     }
 }

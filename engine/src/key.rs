@@ -1,4 +1,4 @@
-//! What the lists of the lock table are ordered by, and at which depths they have entries.
+//! The keys that order the lists of the lock table, and the depths at which the lists have entries.
 
 use crate::path::Path;
 use std::cmp::Ordering;

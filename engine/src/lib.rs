@@ -30,8 +30,8 @@
 //! | [`try_lock`](LockManager::try_lock)`(set)` | only if the set is free | a [`Lock`] or `None`, at once |
 //! | [`enqueue`](LockManager::enqueue)`(set)` | at the call | a [`Pending`], at once |
 //!
-//! A [`Lock`] is held, always. A [`Pending`] is a place in line: a future, or something to block on, that
-//! becomes a [`Lock`]. Dropping either of them gives back its resources and its place.
+//! A [`Lock`] is held, always; dropping it releases it. A [`Pending`] is a place in line, and becomes a
+//! [`Lock`] when it is awaited or blocked on; dropping it withdraws the request.
 //!
 //! # Guarantees
 //!

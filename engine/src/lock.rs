@@ -130,7 +130,6 @@ impl fmt::Debug for Lock {
 /// ```
 #[must_use = "dropping a pending request withdraws it"]
 pub struct Pending {
-    // The fields are dropped in this order: a request that leaves need not wake its own task.
     subscription: Subscription,
     state: State,
 }

@@ -91,10 +91,10 @@ impl LockManager {
     /// [`enqueue`](LockManager::enqueue) and poll `&mut pending`.
     ///
     /// # Cost
-    /// O(resources × log outstanding), and a search for each ancestor of a path at whose depth anything
-    /// was ever locked, unless one search shows that several ancestors have no entries. The cost does not
-    /// depend on the length of the queue that the request joins, nor on the number of readers that
-    /// share a path. Memory: about 250 bytes for each resource while the request is outstanding, and
+    /// O(resources × log outstanding). Each ancestor of a path costs one more search if anything was ever
+    /// locked at its depth; often one search shows that several ancestors have no entries. The cost
+    /// depends neither on the length of the queue that the request joins, nor on the number of readers
+    /// that share a path. Memory: about 250 bytes for each resource while the request is outstanding, and
     /// about 100 more while it waits.
     ///
     /// # Errors
@@ -194,8 +194,8 @@ impl LockManager {
         self.table.stats()
     }
 
-    /// Lists the outstanding requests: which hold, which wait, and for what. They are ordered by the mode
-    /// and the path of their first resource, writes before reads.
+    /// Lists the outstanding requests, with their states and the requests that they wait for. They are ordered
+    /// by the mode and the path of their first resource, writes before reads.
     ///
     /// The listing is no snapshot. A request that is outstanding throughout is listed once; a request that
     /// comes or goes meanwhile may be missing. The iterator blocks nothing and may be read slowly.

@@ -200,7 +200,7 @@ impl Table {
         wakes.wake();
     }
 
-    /// A request for everything. It is later than all requests that were not refused, and has no entries:
+    /// A request for the root. It is later than all requests that were not refused, and has no entries:
     /// it is granted when the table has drained.
     pub(crate) fn enter_last(&self) -> (Arc<Request>, Wakes) {
         let everything = ResourceSet::One(Resource::write(Path::root()));

@@ -64,7 +64,7 @@ impl Wakes {
     }
 }
 
-/// What a task needs to remember between its polls of an event: its one waiter among the subscribers.
+/// The state of a task between its polls of an event: its one waiter among the subscribers.
 #[derive(Default)]
 pub(crate) struct Subscription(Option<Arc<Waiter>>);
 
@@ -109,15 +109,6 @@ impl Subscription {
             if !event.is_set() {
                 event.retire();
             }
-        }
-    }
-}
-
-/// Without a report to the event: a [`Pending`](crate::Pending) takes the event away with it.
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        if let Some(waiter) = &self.0 {
-            waiter.retire();
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The handles under misuse and in races: what a `Pending`, a `Lock` and the future of `lock` promise
-//! when they are dropped, forgotten, polled too often or never polled.
+//! `Pending`, `Lock` and the future of `lock` under misuse and in races: dropped, forgotten, polled too often
+//! and never polled.
 
 use super::waiting::{Task, block_on, poll_with};
 use super::{enqueue, granted, lock, set};
@@ -154,6 +154,82 @@ fn a_lock_future_that_is_polled_after_the_close_is_refused() {
     assert_eq!(block_on(late).unwrap_err(), LockError::Closed);
     holder.release();
     assert!(block_on(in_line).is_ok(), "it was in line before the close");
+}
+
+/// Runs something when it is dropped: foreign code in the middle of a poll that purges retired wakers.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut() + Send + Sync + 'static> Wake for OnDrop<F> {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Polls with one new waker after another until `done`, so that the first waker is purged and dropped.
+fn poll_until(done: impl Fn() -> bool, pending: &mut Pending) -> Poll<Lock> {
+    for _ in 0..100 {
+        let polled = Task::new().poll(pin!(&mut *pending));
+        if polled.is_ready() || done() {
+            return polled;
+        }
+    }
+    panic!("no waker is purged");
+}
+
+#[test]
+fn a_grant_in_the_middle_of_a_poll_is_returned_by_it() {
+    let locks = LockManager::new();
+    let holder = Arc::new(Mutex::new(Some(lock(&locks, "w:a"))));
+    let mut pending = enqueue(&locks, "w:a");
+    let release = {
+        let holder = Arc::clone(&holder);
+        OnDrop(move || drop(holder.lock().expect("no panic").take()))
+    };
+    assert!(poll_with(&Waker::from(Arc::new(release)), pin!(&mut pending)).is_pending());
+    let released = || holder.lock().expect("no panic").is_none();
+    assert!(poll_until(released, &mut pending).is_ready());
+}
+
+#[test]
+fn a_poll_that_panics_keeps_the_place_in_line() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let (mut pending, next) = (enqueue(&locks, "w:a"), enqueue(&locks, "w:a"));
+    let panics = OnDrop(|| panic!("from the drop"));
+    assert!(poll_with(&Waker::from(Arc::new(panics)), pin!(&mut pending)).is_pending());
+    let panicked = panic_message(|| drop(poll_until(|| false, &mut pending)));
+    assert_eq!(panicked, "from the drop");
+    let task = Task::new();
+    assert!(task.poll(pin!(&mut pending)).is_pending());
+    holder.release();
+    assert_eq!(task.wakeups(), 1);
+    assert!(!next.is_acquired());
+    granted(pending).release();
+    assert!(next.is_acquired());
+}
+
+#[test]
+fn a_panicking_holder_survives_a_panicking_waker() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("from the waker");
+        }
+    }
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let mut pending = enqueue(&locks, "w:a");
+    assert!(poll_with(&Waker::from(Arc::new(Panics)), pin!(&mut pending)).is_pending());
+    let message = panic_message(|| {
+        let _holder = holder;
+        panic!("from the holder");
+    });
+    assert_eq!(message, "from the holder");
+    granted(pending).release();
 }
 
 #[test]

@@ -254,9 +254,13 @@ fn a_blocked_thread_goes_on_when_it_is_granted() {
             },
         ];
         let threads = threads.map(|run| scope.spawn(blocked(run)));
-        while locks.stats().waiting < 4 {
+        let finished = || threads.iter().any(thread::ScopedJoinHandle::is_finished);
+        while locks.stats().waiting < 4 && !finished() {
             thread::yield_now();
         }
+        // Longer than they spin.
+        thread::sleep(Duration::from_millis(20));
+        assert!(!finished(), "none of them gives up");
         first.release();
         for thread in threads {
             thread.join().expect("woken");
