@@ -201,7 +201,9 @@ impl Pending {
     /// # Panics
     /// If a poll has returned the lock already.
     pub fn wait(self) -> Lock {
-        block_on(&self.request().granted, None);
+        if !self.is_acquired() {
+            block_on(&self.request().granted, None);
+        }
         self.into_lock()
     }
 

@@ -46,7 +46,14 @@ impl Wakes {
 
     /// Wakes them all, even if a waker panics. The panic goes on afterwards, unless the thread is panicking
     /// already.
+    #[inline]
     pub(crate) fn wake(self) {
+        if !self.0.is_empty() {
+            self.wake_all();
+        }
+    }
+
+    fn wake_all(self) {
         let mut panic = None;
         for waiter in self.0 {
             // Unwind safe: the engine has nothing half done while a waker runs.
