@@ -55,7 +55,8 @@ fn command() -> PathBuf {
 /// Prints the figures of `locktopus bench --json`.
 fn report(figures: &Value) {
     let (mode, connections) = (&figures["mode"], &figures["connections"]);
-    let name = format!("{}_{connections}_connections", mode.as_str().expect("text"));
+    let mode = mode.as_str().expect("text").replace(':', "_");
+    let name = format!("{mode}_{connections}_connections");
     let rate = figures["per_second"].as_f64().expect("a number");
     println!("{name} {rate:.0} per_second");
     for quantile in ["p50", "p99"] {
@@ -66,7 +67,7 @@ fn report(figures: &Value) {
 /// The memory that an idle connection takes in the server.
 fn idle_memory(command: &Path) {
     let server = Server::start();
-    // The first connections start what all connections share.
+    // The first connections start the state that all connections share.
     server.bench(command, "idle", 100);
     let before = server.resident();
     let mut bench = server.bench_command(command, "idle", IDLE_CONNECTIONS);

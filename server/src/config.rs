@@ -18,7 +18,7 @@ const SWITCH: &str = "true|false";
 
 /// The parameters of a server.
 ///
-/// The text of each field is also what `--help` prints. The ranges that it names are checked for flags and variables.
+/// `--help` prints the text of each field. Ranges are checked for flags and variables only.
 #[derive(Debug, Clone, FromArgs, ArgsInfo)]
 #[argh(
     description = "Locktopus, a lock service: clients lock sets of paths, for read or for write, over WebSockets.\n\n\
@@ -192,7 +192,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How long a peer may take to read what the server sends.
+    /// How long a peer may take to read a message of the server.
     pub(crate) fn send_timeout(&self) -> Duration {
         const WITHOUT_PINGS: Duration = Duration::from_secs(30);
         if self.ping_interval.is_zero() {
@@ -224,7 +224,7 @@ impl Config {
     }
 }
 
-/// What the command line asks for.
+/// The task that the command line gives.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Command {

@@ -1,4 +1,4 @@
-//! What the requests and connections of a server share.
+//! The state that the requests and connections of a server share.
 
 use crate::config::Config;
 use crate::locks::{Journal, Namespaces};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What the requests and connections of a server share.
+/// The state that the requests and connections of a server share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,

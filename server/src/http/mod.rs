@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// How many lists of locks are made at the same time.
 const LISTINGS: usize = 4;
 
-/// What the requests of a server share.
+/// The state that the requests of a server share.
 #[derive(Debug)]
 pub(crate) struct Site {
     shared: Arc<Shared>,

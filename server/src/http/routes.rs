@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// What a request asks for.
+/// A request for a page, a revocation or an upgrade.
 #[derive(Debug, PartialEq, Eq)]
 enum Route {
     /// `/healthz`

@@ -138,12 +138,12 @@ impl Holder {
         .await;
     }
 
-    /// Releases the lock or withdraws the request, if there is one. A revocation that came before counts as that.
+    /// Releases the lock or withdraws the request, if there is one. Acknowledges a revocation.
     pub(crate) fn release(&self) {
         self.end(&mut self.slot(), None);
     }
 
-    /// Ends what is in the slot; `how`, if it is neither released nor withdrawn by its client.
+    /// Ends the lock or request in the slot. `how` names the end for the log, if it is not that of the client.
     fn end(&self, slot: &mut Slot, how: Option<&str>) {
         let metrics = &self.journal.metrics;
         // Dropping it ends it: within this call, and after the records.

@@ -1,4 +1,4 @@
-//! The task of a v1 connection: reads frames, waits for the grant, and does what the session says.
+//! The task of a v1 connection: reads frames, waits for the grant, and carries out the effects of the session.
 
 use super::keepalive::{Due, Keepalive};
 use super::limits;
@@ -29,7 +29,7 @@ pub(crate) struct Connection {
     place: Arc<OwnedSemaphorePermit>,
 }
 
-/// What to do next.
+/// The next step of a conversation.
 enum Next {
     Effect(Effect),
     Ping,
@@ -89,7 +89,7 @@ impl Connection {
                 () = holder.granted(), if session.is_waiting() => {
                     Next::Effect(session.step(Input::Granted))
                 }
-                // Before the alarm: what the peer has sent proves that it is alive.
+                // Before the alarm: bytes from the peer prove that it is alive.
                 message = websocket.next() => match message {
                     Some(Ok(Message::Text(text))) => Next::Effect(session.step(Input::Frame(text.as_bytes()))),
                     Some(Ok(Message::Binary(bytes))) => Next::Effect(session.step(Input::Frame(&bytes))),
@@ -144,7 +144,7 @@ impl Connection {
         }
     }
 
-    /// Does what the session says. Returns the message to send, or the error that ends the connection.
+    /// Carries out an effect. Returns the message to send, or the error that ends the connection.
     fn carry_out(&self, effect: Effect, session: &mut Session) -> Result<Option<Response>, String> {
         let effect = match effect {
             Effect::Lock(resources) => session.step(self.enqueue(resources)),

@@ -1,4 +1,4 @@
-//! The limits on what a client locks.
+//! The limits on the resources of a lock.
 
 use crate::config::Config;
 use locktopus_protocol::Resource;

@@ -52,7 +52,7 @@ impl Process {
         kill_process(pid, signal).expect("running");
     }
 
-    /// The exit status and what was logged.
+    /// The exit status and the log.
     fn end(mut self) -> (ExitStatus, String) {
         let start = Instant::now();
         let status = loop {
