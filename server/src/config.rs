@@ -4,7 +4,7 @@
 //! so a flag overrides its variable, and the variable overrides the default.
 
 use crate::error::ConfigError;
-use argh::{ArgsInfo, EarlyExit, FlagInfoKind, FromArgValue, FromArgs, Optionality};
+use argh::{ArgsInfo, EarlyExit, FlagInfo, FlagInfoKind, FromArgValue, FromArgs, Optionality};
 use locktopus_engine::{MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -250,7 +250,7 @@ pub fn parse(
             let version = concat!("locktopus-server ", env!("CARGO_PKG_VERSION"), "\n");
             return Ok(Command::Print(version.to_owned()));
         }
-        Ok(_) => flags.append_variables(variable)?,
+        Ok(_) => flags.add_variables(variable)?,
     }
     let config = read(&flags.args).map_err(|exit| ConfigError::Flag(problem(exit)))?;
     config.check()?;
@@ -312,26 +312,20 @@ impl Flags {
                 inline => inline,
             };
             flags.given.insert(option.long);
-            flags.push(option.long, &option.optionality, value.as_deref());
+            match value {
+                Some(value) => flags.args.extend(arguments(option, &value)),
+                None => flags.args.push(arg.clone()),
+            }
         }
         flags
     }
 
-    fn push(&mut self, name: &str, optionality: &Optionality, value: Option<&str>) {
-        let Some(value) = value else {
-            return self.args.push(name.to_owned());
-        };
-        let list = *optionality == Optionality::Repeating;
-        let values = value.split(|c| list && c == ',');
-        self.args
-            .extend(values.flat_map(|value| [name.to_owned(), value.to_owned()]));
-    }
-
-    /// Appends each variable whose flag is not given. An empty variable counts as unset.
-    fn append_variables(
+    /// Adds each variable whose flag is not given. An empty variable counts as unset.
+    fn add_variables(
         &mut self,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<(), ConfigError> {
+        let mut variables = Vec::new();
         for flag in Config::get_args_info().flags {
             if matches!(flag.kind, FlagInfoKind::Switch) || self.given.contains(flag.long) {
                 continue;
@@ -341,16 +335,27 @@ impl Flags {
             let Some(value) = variable(&name).filter(|value| !value.is_empty()) else {
                 continue;
             };
-            let start = self.args.len();
-            self.push(flag.long, &flag.optionality, Some(&value));
+            let args = arguments(flag, &value);
             // Read alone, so that an error is known to be of this variable.
-            read(&self.args[start..]).map_err(|exit| ConfigError::Variable {
+            read(&args).map_err(|exit| ConfigError::Variable {
                 name,
                 problem: problem(exit),
             })?;
+            variables.extend(args);
         }
+        // Before the flags: these may end with `--`.
+        self.args.splice(0..0, variables);
         Ok(())
     }
+}
+
+/// A flag with its value; with each value of a list, if the flag is repeatable.
+fn arguments(flag: &FlagInfo<'_>, value: &str) -> Vec<String> {
+    let list = flag.optionality == Optionality::Repeating;
+    let values = value.split(|c| list && c == ',');
+    values
+        .flat_map(|value| [flag.long.to_owned(), value.to_owned()])
+        .collect()
 }
 
 fn allowed<T>(value: Option<T>, what: &str) -> Result<T, String> {

@@ -236,6 +236,12 @@ fn a_value_that_looks_like_a_flag_is_a_value() {
 }
 
 #[test]
+fn a_double_dash_at_the_end_does_not_disable_the_variables() {
+    let config = config("--host h --", &[("LOCKTOPUS_PORT", "7")]);
+    assert_eq!((config.host.as_str(), config.port), ("h", 7));
+}
+
+#[test]
 fn a_bad_value_names_its_source_and_what_is_allowed() {
     for (args, variable, parts) in [
         ("--port x", ("", ""), ["--port", "65535"]),
