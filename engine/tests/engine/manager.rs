@@ -1,0 +1,141 @@
+//! Tokens, limits, the listing, the statistics and the close of a lock manager.
+
+use super::{enqueue, granted, lock, set};
+use locktopus_engine::{
+    LockError, LockManager, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES, RequestState, Resource,
+};
+use std::time::Duration;
+
+#[test]
+fn tokens_grow_and_are_unique() {
+    let locks = LockManager::new();
+    assert_eq!(locks.stats().last_token, 0);
+    let mut last = 0;
+    for text in ["w:a", "w:a", "r:b", "w:c"] {
+        let lock = lock(&locks, text);
+        assert!(lock.token() > last);
+        last = lock.token();
+        assert_eq!(locks.stats().last_token, last);
+    }
+}
+
+#[test]
+fn tokens_of_a_successor_continue_after_the_last_token() {
+    let locks = LockManager::with_last_token(41);
+    assert_eq!(locks.stats().last_token, 41);
+    assert_eq!(lock(&locks, "w:a").token(), 42);
+}
+
+#[test]
+fn limits_are_errors_and_leave_nothing() {
+    let locks = LockManager::new();
+    let deep = |depth| Resource::read((0..depth).map(|_| "x"));
+    let long = |bytes: usize| Resource::read(["x".repeat(bytes - 1)]);
+    let many = |count: usize| (0..count).map(|i| Resource::read([i.to_string()]));
+    let refused = |set: Vec<Resource>| {
+        let error = locks.enqueue(set.clone()).unwrap_err();
+        assert_eq!(locks.try_lock(set.clone()).unwrap_err(), error);
+        assert_eq!(locks.blocking_lock(set.clone()).unwrap_err(), error);
+        let timed = locks.blocking_lock_timeout(set, Duration::ZERO);
+        assert_eq!(timed.unwrap_err(), error);
+        error
+    };
+    let too_deep = LockError::PathTooDeep {
+        depth: MAX_DEPTH + 1,
+        limit: MAX_DEPTH,
+    };
+    let too_long = LockError::PathTooLong {
+        bytes: MAX_PATH_BYTES + 1,
+        limit: MAX_PATH_BYTES,
+    };
+    let too_many = LockError::TooManyResources {
+        limit: MAX_RESOURCES,
+    };
+
+    assert_eq!(refused(vec![]), LockError::NoResources);
+    assert_eq!(refused(vec![deep(MAX_DEPTH + 1)]), too_deep);
+    assert_eq!(refused(vec![long(MAX_PATH_BYTES + 1)]), too_long);
+    assert_eq!(refused(vec![deep(1), long(MAX_PATH_BYTES + 1)]), too_long);
+    assert_eq!(refused(many(MAX_RESOURCES + 1).collect()), too_many);
+    // An endless iterator is cut short.
+    let endless = locks.enqueue((0..).map(|_| deep(1)));
+    assert_eq!(endless.unwrap_err(), too_many);
+    assert_eq!(locks.stats().resources, 0);
+    assert_eq!(locks.stats().last_token, 0);
+
+    granted(locks.enqueue([deep(MAX_DEPTH)]).unwrap()).release();
+    granted(locks.enqueue([long(MAX_PATH_BYTES)]).unwrap()).release();
+    granted(locks.enqueue(many(MAX_RESOURCES)).unwrap()).release();
+    assert_eq!(locks.stats().resources, 0);
+}
+
+#[test]
+fn listing_names_states_and_the_request_each_one_waits_for() {
+    let locks = LockManager::new();
+    let reader = lock(&locks, "r:b r:a");
+    let writer = enqueue(&locks, "w:a/x");
+    let last = enqueue(&locks, "w:a/x/y");
+    let mut listed: Vec<_> = locks.requests().collect();
+    listed.sort_by_key(|request| request.token);
+    let facts: Vec<_> = listed
+        .iter()
+        .map(|request| (request.token, request.state, request.waits_for))
+        .collect();
+    assert_eq!(
+        facts,
+        [
+            (reader.token(), RequestState::Acquired, None),
+            (writer.token(), RequestState::Waiting, Some(reader.token())),
+            (last.token(), RequestState::Waiting, Some(writer.token())),
+        ]
+    );
+    assert_eq!(listed[0].resources, set("r:a r:b"));
+    reader.release();
+    writer.withdraw();
+    assert_eq!(locks.requests().count(), 1);
+    assert_eq!(locks.requests().next().unwrap().waits_for, None);
+}
+
+#[test]
+fn statistics_count_requests_and_resources() {
+    let locks = LockManager::new();
+    let figures = || {
+        let stats = locks.stats();
+        (stats.acquired, stats.waiting, stats.resources)
+    };
+    let first = lock(&locks, "w:a r:b r:c");
+    let second = enqueue(&locks, "w:a w:a/b");
+    let third = lock(&locks, "r:c");
+    assert_eq!(figures(), (2, 1, 5));
+    first.release();
+    assert_eq!(figures(), (2, 0, 2));
+    drop((second, third));
+    assert_eq!(figures(), (0, 0, 0));
+}
+
+#[test]
+fn after_close_new_locks_are_refused_and_old_ones_go_on() {
+    let locks = LockManager::new();
+    let first = lock(&locks, "w:a");
+    let second = enqueue(&locks, "w:a");
+    let clone = locks.clone();
+    clone.close();
+    clone.close();
+    assert!(locks.is_closed() && locks.stats().closed);
+    assert_eq!(locks.enqueue(set("w:b")).unwrap_err(), LockError::Closed);
+    assert_eq!(locks.try_lock(set("w:b")).unwrap_err(), LockError::Closed);
+    assert_eq!(locks.stats().last_token, second.token());
+    first.release();
+    assert!(second.is_acquired());
+    assert_eq!(locks.requests().count(), 1);
+}
+
+#[test]
+fn a_lock_outlives_its_manager() {
+    let locks = LockManager::new();
+    let first = lock(&locks, "w:a");
+    let second = enqueue(&locks, "w:a");
+    drop(locks);
+    first.release();
+    assert!(second.is_acquired());
+}
