@@ -17,7 +17,7 @@ pub(crate) enum Command {
     },
     /// Ping the server, and answer once it has answered.
     Confirm { done: oneshot::Sender<()> },
-    /// Release or withdraw; then put the handle into the pool, and answer.
+    /// Release the lock or withdraw the request; then put the handle into the pool, and answer.
     Release {
         handle: Handle,
         done: Option<oneshot::Sender<Result<(), Error>>>,
@@ -39,14 +39,14 @@ pub(crate) enum Stage {
     Ended(Lost),
 }
 
-/// The way to a connection's task. The connection is closed when the handle is dropped.
+/// Sends commands to a connection's task. The connection is closed when the handle is dropped.
 #[derive(Debug)]
 pub(crate) struct Handle {
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) keepalive: Arc<Keepalive>,
 }
 
-/// A connection that is checked out of the pool for one lock. Dropping it releases or withdraws.
+/// A connection that is checked out of the pool for one lock. Dropping it releases the lock or withdraws the request.
 pub(crate) struct Checkout {
     handle: Option<Handle>,
     pub(crate) keepalive: Arc<Keepalive>,
@@ -100,7 +100,7 @@ impl Checkout {
         }
     }
 
-    /// Lets the task release or withdraw, once.
+    /// Lets the task release the lock or withdraw the request, once.
     fn give_back(&mut self, done: Option<oneshot::Sender<Result<(), Error>>>) {
         if let Some(handle) = self.handle.take() {
             let commands = handle.commands.clone();
@@ -118,7 +118,7 @@ impl Checkout {
         }
     }
 
-    /// Resolves when the connection ends, and never if it is given back before.
+    /// Resolves when the connection ends. It never resolves if the connection is given back before.
     pub(crate) fn lost(&self) -> impl Future<Output = Lost> + Send + 'static + use<> {
         let mut stage = self.stage.clone();
         async move {
@@ -164,8 +164,8 @@ impl Lost {
 
     /// The moment before which no other client gets the lock; see [`Guard::lost`](crate::Guard::lost).
     ///
-    /// It is the abandon timeout after the moment at which we last *sent* something that the server has answered. So
-    /// it holds however slow the network is.
+    /// It is the abandon timeout after the moment at which the client last *sent* something that the server has
+    /// answered. So it holds however slow the network is.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.deadline

@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 /// no byte of it was sent on the first. If the connection ends after the request was sent, that is an error. The server
 /// may have granted the lock, and then keeps it for the abandon timeout: a retry would wait for our own abandoned lock.
 ///
-/// When the last clone is dropped, idle connections are closed. Guards go on.
+/// When the last clone is dropped, idle connections are closed. Guards stay valid.
 ///
 /// A connection lives on the tokio runtime of the call that opened it. When that runtime ends, the connection ends and
 /// its lock is lost; [`Guard::lost`] reports it, on any runtime.
@@ -39,7 +39,7 @@ impl Client {
     /// [`Error::Options`], [`Error::Connect`], [`Error::Refused`] or [`Error::Protocol`].
     ///
     /// # Panics
-    /// Outside a tokio runtime with I/O and time enabled, as all other async calls of the client.
+    /// Outside a tokio runtime with I/O and time enabled; so do all other async calls of the client.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -49,7 +49,7 @@ impl Client {
         Error: From<O::Error>,
     {
         let client = Client::new(options)?;
-        // The first connection proves that the server is there.
+        // The first connection proves that the server can be reached.
         let handle = connect(&client.pool).await?;
         client.pool.put(handle);
         Ok(client)
@@ -119,7 +119,7 @@ impl Client {
         self.enqueue(resources).await?.acquired().await
     }
 
-    /// As [`lock`](Client::lock), but gives up after this time, which includes connecting. A time of zero is
+    /// As [`lock`](Client::lock), but gives up after this time, which includes connecting. A time of zero means
     /// [`try_lock`](Client::try_lock), since even a free lock takes a round trip.
     ///
     /// # Errors
@@ -143,8 +143,8 @@ impl Client {
 
     /// Locks if the lock is granted at once; `None` if not.
     ///
-    /// v1 has no such request. This one waits in line for a round trip before it is withdrawn, and conflicting requests
-    /// that come meanwhile wait behind it.
+    /// v1 has no such request. So this call enqueues a request, and withdraws it after one round trip if it waits.
+    /// Conflicting requests that come meanwhile wait behind it.
     ///
     /// # Errors
     /// See [`Error`].
@@ -191,7 +191,8 @@ impl Client {
             let mut checkout = Checkout::new(handle, frame.clone());
             let answered = |stage: &Stage| !matches!(stage, Stage::Requested);
             match checkout.reaches(answered).await {
-                // The connection ended while it was idle. The loop ends, since each turn takes one out of the pool.
+                // The connection ended while it was idle. The loop ends, since each turn takes a connection out of the
+                // pool.
                 Stage::NotSent(_) if !fresh => {}
                 Stage::NotSent(error) => return Err(error),
                 Stage::Ended(lost) => return Err(lost.reason().clone()),
@@ -214,12 +215,12 @@ impl Client {
         Ok(())
     }
 
-    /// Closes the client and all its clones: no new locks are granted to them. Closes idle connections, and waits until
-    /// all other connections have ended: those of dropped guards, once the release is confirmed, and those of guards
-    /// that are still held.
+    /// Closes the client and all its clones: they get no new locks. Closes idle connections, and waits until all other
+    /// connections have ended. A connection of a dropped guard ends once the release is confirmed; a connection of a
+    /// guard that is still held ends after that guard is released.
     ///
     /// # Cancel safety
-    /// The client is closed even if the future is dropped; only the waiting ends.
+    /// The client is closed even if the future is dropped; only the wait ends.
     pub async fn close(&self) {
         self.pool.close();
         self.pool.drained().await;

@@ -75,7 +75,7 @@ enum State {
 enum End {
     /// The handle was dropped.
     Unused,
-    /// The connection cannot go on.
+    /// The connection cannot continue.
     Broken(Error),
 }
 
@@ -105,7 +105,7 @@ impl Driver {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Received messages are read before anything is sent: no lock is requested on a connection that is
-            // known to have ended (C2), and a pong that is there already ends the silence.
+            // known to have ended (C2), and a pong that has already arrived ends the silence.
             let step = tokio::select! {
                 biased;
                 message = self.websocket.next() => self.receive(message),
@@ -192,7 +192,7 @@ impl Driver {
         match Response::decode(message) {
             Ok(Response::State { id, action, state }) => self.advance(id, action, state),
             Ok(Response::Error { error }) => Err(Error::from_v1(&error)),
-            // The errors of the Go server are bare text.
+            // The errors of the Go server are plain text.
             Err(error) => Err(match std::str::from_utf8(message) {
                 Ok(text) if !text.trim_start().starts_with(['{', '[']) => Error::from_v1(text),
                 _ => Error::Protocol(printable(&error.to_string()).into()),
@@ -232,7 +232,7 @@ impl Driver {
                 stage.send_replace(next);
                 Ok(())
             }
-            // The message has crossed the release.
+            // The server sent this before it received the release.
             (State::Releasing { .. }, Action::Lock, Reported::Enqueued | Reported::Acquired) => {
                 Ok(())
             }
@@ -240,7 +240,7 @@ impl Driver {
                 if let State::Releasing { handle, done } =
                     std::mem::replace(&mut self.state, State::Ready)
                 {
-                    // Before the answer: a caller that has it finds the connection in the pool.
+                    // This comes before the answer, so that a caller with the answer finds the connection in the pool.
                     if let Some(pool) = self.pool.upgrade() {
                         pool.put(handle);
                     }
@@ -269,7 +269,7 @@ impl Driver {
                 let _ = done.map(|done| done.send(Err(error.clone())));
             }
         }
-        // After the stage, in which these callers look for the reason.
+        // This comes after the stage is set: these callers read the reason there.
         self.confirming.clear();
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
@@ -280,7 +280,7 @@ impl Driver {
                 Command::Release { done, .. } => {
                     let _ = done.map(|done| done.send(Err(error.clone())));
                 }
-                // Dropping it is the answer.
+                // The caller sees that its sender is dropped.
                 Command::Confirm { .. } => {}
             }
         }
@@ -293,7 +293,7 @@ impl Driver {
                 while let Some(Ok(_)) = self.websocket.next().await {}
             }
         };
-        // The connection is over even if this fails.
+        // The connection ends even if this fails.
         let _ = timeout(CLOSE_TIMEOUT, closing).await;
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// | [`Connect`](Error::Connect) | nothing | try again later |
 /// | [`Refused`](Error::Refused) | nothing | correct the request: the text says what is allowed |
 /// | [`Revoked`](Error::Revoked) | nothing | stop using the lock: another client may hold it already |
-/// | [`Protocol`](Error::Protocol) | as for `Closed` | check that the URL is that of a Locktopus server; report it |
+/// | [`Protocol`](Error::Protocol) | as for `Closed` | check that the URL names a Locktopus server; if it does, report a bug |
 /// | [`Closed`](Error::Closed) | a held lock stays locked for at most the abandon timeout | stop using it; lock again |
 /// | [`Timeout`](Error::Timeout) | nothing | try again later |
 ///
@@ -26,20 +26,20 @@ use std::time::Duration;
 pub enum Error {
     /// The URL or the options are wrong; nothing was sent.
     Options(Detail),
-    /// There is no connection to the server, or the server accepts nothing at the moment: it is shutting down, or its
-    /// proxy answers with an HTTP status of 429 or 5xx. Nothing is queued.
+    /// There is no connection to the server, or the server accepts no requests at the moment: it is shutting down, or
+    /// its proxy answers with an HTTP status of 429 or 5xx. Nothing is queued.
     Connect(Detail),
     /// The server refused the request. A retry of the same request would fail again, except after the codes
     /// [`RefusalCode::Unavailable`] and [`RefusalCode::ShuttingDown`].
     Refused {
-        /// The sentence of the server, which says what was wrong and what is allowed.
+        /// The server's text, which says what was wrong and what is allowed.
         text: String,
-        /// The reason, if the server gave one: only refused HTTP requests have it.
+        /// The reason, for programs. Only refusals of HTTP requests have it.
         code: Option<RefusalCode>,
     },
-    /// An operator released the lock by force, or withdrew the waiting request. It has the sentence of the server.
+    /// An operator released the lock by force, or withdrew the waiting request. The value is the server's text.
     Revoked(String),
-    /// A message was not one of the v1 protocol. The connection is closed.
+    /// The server sent a message that is not part of the v1 protocol. The connection is closed.
     Protocol(Detail),
     /// The connection ended, or the server was silent for too long.
     Closed(Detail),
@@ -91,7 +91,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// Lets a function take [`Options`](crate::Options) where it takes a URL.
+/// Lets a function that takes a URL also take [`Options`](crate::Options).
 impl From<Infallible> for Error {
     fn from(never: Infallible) -> Error {
         match never {}
@@ -133,9 +133,9 @@ impl fmt::Display for Detail {
     }
 }
 
-/// A text of the server, made fit to be shown: one line, without control characters, of limited length.
+/// A text of the server in a form that can be printed: one line, without control characters, of limited length.
 pub(crate) fn printable(text: &str) -> String {
-    /// Room for the sentences of the pages; those of v1 are shorter.
+    /// Enough for the refusals of the pages; the error texts of v1 are shorter.
     const MAX_BYTES: usize = 256;
     let text = text.trim();
     let end = text.floor_char_boundary(MAX_BYTES);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn error_texts_of_v1_become_the_error_that_says_what_to_do() {
+    fn each_error_text_of_v1_becomes_its_variant() {
         assert!(matches!(Error::from_v1(NO_NEW_LOCKS), Error::Connect(_)));
         assert!(matches!(Error::from_v1(&revoked(7)), Error::Revoked(_)));
         let refused = Error::from_v1("lock of 9 resources; at most 4 are allowed");

@@ -32,7 +32,7 @@ impl Pending {
     /// Waits until the lock is granted.
     ///
     /// A process that was stopped for a while reads the grant late, and the server may have passed the lock on
-    /// meanwhile. If the abandon timeout may be over, this confirms the lock with a round trip before it returns.
+    /// meanwhile. If the abandon timeout may be over, this call confirms the lock with a round trip before it returns.
     ///
     /// # Errors
     /// [`Error::Closed`], [`Error::Refused`], [`Error::Revoked`] or [`Error::Protocol`] if the connection ended before
@@ -63,7 +63,7 @@ impl Pending {
     /// Withdraws the request, and waits until the server has confirmed it.
     ///
     /// # Errors
-    /// If the connection ended before; the server then withdraws the request by itself.
+    /// If the connection ended before the confirmation; the server then withdraws the request by itself.
     ///
     /// # Cancel safety
     /// The request is withdrawn even if the future is dropped.
@@ -115,17 +115,17 @@ impl Guard {
     /// Resolves as soon as the connection is known to have ended. It never resolves after the guard is released or
     /// dropped.
     ///
-    /// The client pings the server every [`ping_interval`](crate::Options::ping_interval). A server that ends without a
-    /// word is noticed after [`silence_limit`](crate::Options::silence_limit) and two intervals at the latest. The lock
-    /// is not free at that moment: when a connection ends, the server keeps its locks for the connection's
-    /// [`abandon_timeout`](crate::Options::abandon_timeout). The rest of that time is there to stop: no other client
-    /// gets the lock before [`Lost::deadline`].
+    /// The client pings the server every [`ping_interval`](crate::Options::ping_interval). It notices a server that has
+    /// stopped answering after [`silence_limit`](crate::Options::silence_limit) and two intervals at the latest. The
+    /// lock is not free at that moment: when a connection ends, the server keeps its lock for the connection's
+    /// [`abandon_timeout`](crate::Options::abandon_timeout). The holder has the rest of that time to stop: no other
+    /// client gets the lock before [`Lost::deadline`].
     ///
     /// Three events end a lock before the deadline, and only [`token`](Guard::token) protects against them:
     ///
     /// - An operator releases the lock by force. The holder is told, and its deadline is that moment.
-    /// - The server process ends, and all its locks with it. A server that is started again may grant them at once.
-    /// - The machine is suspended. The clock of the deadline stands still meanwhile.
+    /// - The server process ends, and all its locks end with it. A new server process may grant them at once.
+    /// - The holder's machine is suspended. The clock of the deadline stands still meanwhile.
     ///
     /// The future does not borrow the guard.
     ///
@@ -136,11 +136,11 @@ impl Guard {
     }
 
     /// The moment until which the server keeps the lock, even if the connection has already ended. Every answer to a
-    /// ping moves it on. Cost: a mutex that is hardly ever contended.
+    /// ping moves it on. Cost: locking a mutex that is rarely contended.
     ///
-    /// Check it before a step that must not be done without the lock. After a stop of the process for longer than the
-    /// abandon timeout the deadline is in the past, even before the loss is noticed. [`confirm`](Guard::confirm) then
-    /// asks the server.
+    /// Check it before a step that must not be done without the lock. If the process was stopped for longer than the
+    /// abandon timeout, the deadline is in the past, even before the client has noticed the loss.
+    /// [`confirm`](Guard::confirm) then asks the server.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         match &*self.checkout.stage.borrow() {
@@ -150,12 +150,12 @@ impl Guard {
     }
 
     /// Asks the server whether the connection, and so the lock, still exists. After the answer the
-    /// [`deadline`](Guard::deadline) counts from the moment of the question, or later. Cost: a round trip.
+    /// [`deadline`](Guard::deadline) counts from the moment of the question or a later one. Cost: a round trip.
     ///
     /// Use it before a step that must not be done without the lock, when the deadline may have passed.
     ///
     /// # Errors
-    /// If the connection ends first: the reason that [`lost`](Guard::lost) reports.
+    /// If the connection ends before the answer: the reason that [`lost`](Guard::lost) reports.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.

@@ -1,4 +1,4 @@
-//! Keepalive of a connection: whether the server is still there, and until when it surely keeps a lock.
+//! Keepalive of a connection: whether the server still answers, and until when it surely keeps a lock.
 //!
 //! `alive_at` is the moment at which *we sent* something that the server has answered since. The server knew the
 //! connection after that moment, however long the answer took. So it keeps a lock of this connection at least until
@@ -26,7 +26,7 @@ impl Keepalive {
     }
 
     pub(crate) fn deadline(&self) -> Instant {
-        /// Stands for a sum that a clock cannot show.
+        /// Replaces a sum that would overflow the clock.
         const AGES: Duration = Duration::from_secs(1 << 30);
         let alive_at = *self.alive_at.lock().unwrap_or_else(PoisonError::into_inner);
         alive_at
@@ -46,7 +46,7 @@ pub(crate) struct Pings {
     pub(crate) interval: Duration,
     pub(crate) send_timeout: Duration,
     /// How many pings in a row may go unanswered. Ticks are counted, not time: a process that was stopped for a while
-    /// did not listen meanwhile, and must not take that for silence.
+    /// read nothing meanwhile, and must not treat that as silence of the server.
     pub(crate) most_silent: u32,
     silent: u32,
     last: u64,
@@ -55,7 +55,7 @@ pub(crate) struct Pings {
 
 impl Pings {
     pub(crate) fn new(options: &Options) -> Pings {
-        /// Longer than any process runs, and no overflow for a clock.
+        /// Longer than any process runs, and short enough not to overflow a clock.
         const NEVER: Duration = Duration::from_secs(1 << 30);
         let intervals = options
             .silence_limit
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn three_unanswered_pings_are_silence() {
+    fn three_unanswered_pings_count_as_silence() {
         let mut pings = pings();
         for _ in 0..2 {
             assert!(pings.next().is_some());

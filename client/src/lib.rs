@@ -5,7 +5,7 @@
 //! Client ──► connection (a task that owns a socket) ──► stream   (TCP, TLS)
 //!    │           ├──────────────────────────────────► protocol (a crate: the messages)
 //!    ├──► guard  ├──► pool
-//!    │      └────┴─────┴──► checkout ──────────────► keepalive (is the server there? until when does it keep a lock?)
+//!    │      └────┴─────┴──► checkout ──────────────► keepalive (whether the server answers, until when it keeps a lock)
 //!    └──► pages  (HTTP) ────────────────────────────► stream
 //! ```
 //!

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::http::uri::Authority;
 /// A server on this machine, at the default port.
 pub const DEFAULT_URL: &str = "ws://127.0.0.1:9009";
 
-/// The namespace if the URL names none.
+/// The namespace of a URL that does not name one.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// The address of the server, and the behaviour of the client.
@@ -60,7 +60,7 @@ pub struct Options {
 impl Options {
     /// Reads `ws://`, `wss://`, `http://` or `https://HOST[:PORT][/PREFIX][/v1][?PARAMETERS]`.
     ///
-    /// Without a port it is that of the scheme, 80 or 443, as in every URL; a server listens on 9009 by default.
+    /// Without a port, the port of the scheme is used, 80 or 443, as in every URL; a server listens on 9009 by default.
     /// A prefix is for a server behind a proxy. The parameters are those of the protocol: `namespace`,
     /// `abandon-timeout-ms`, `client` and `token`.
     ///
@@ -139,7 +139,7 @@ impl Options {
         Ok(())
     }
 
-    /// Checks the values that the types of the fields do not rule out.
+    /// Checks the rules that the types of the fields do not express.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.namespace.is_empty() {
             return Err(refuse(format_args!("the namespace must not be empty")));
@@ -201,7 +201,7 @@ impl Options {
     }
 }
 
-/// Whether the port is missing or valid. `Uri` would silently take a bad one for a missing one.
+/// Whether the port is missing or valid. `Uri` silently treats a bad port as a missing one.
 fn names_its_port(authority: &Authority) -> bool {
     let rest = authority.as_str().strip_prefix(authority.host());
     rest == Some("") || authority.port_u16().is_some_and(|port| port > 0)
@@ -245,7 +245,7 @@ impl FromStr for Options {
     }
 }
 
-/// Everything but the auth token.
+/// Shows all fields except the auth token.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")

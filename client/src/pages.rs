@@ -26,13 +26,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Filter {
     /// Only requests with a resource above, at or below this path.
     pub path: Option<Vec<String>>,
-    /// At most so many requests, those with the smallest tokens. `None` leaves it to the server: 1,000 by default.
+    /// The largest number of requests; those with the smallest tokens are listed. `None` means the server's default,
+    /// 1,000.
     pub limit: Option<u64>,
 }
 
-/// The pages of the server. These calls open no v1 connection, and so do not bring a namespace into existence.
+/// The pages of the server. These calls open no v1 connection, and so do not create a namespace.
 impl Client {
-    /// Lists the requests of the namespace, granted and waiting. A namespace that is not in use has none.
+    /// Lists the requests of the namespace, granted and waiting. The list of a namespace that is not in use is empty.
     ///
     /// # Errors
     /// [`Error::Options`], [`Error::Connect`], [`Error::Refused`], [`Error::Protocol`] or [`Error::Closed`].
@@ -102,7 +103,7 @@ impl Client {
     /// lock exists, otherwise as for [`locks`](Client::locks).
     ///
     /// # Cancel safety
-    /// The lock may be released or not if the future is dropped.
+    /// If the future is dropped, the lock may or may not be released.
     pub async fn release_by_force(&self, token: &str) -> Result<Released, Error> {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_digit()) {
             let text = format!("{token:?} is not a token; tokens are whole numbers");
@@ -172,7 +173,7 @@ async fn answer(
         .map_err(|error| Error::Closed(Detail::caused("no answer", error)))
 }
 
-/// An older server, and a proxy, refuse in plain text.
+/// Older servers and proxies refuse in plain text.
 fn refused(status: StatusCode, body: &[u8]) -> Error {
     let (text, code) = match serde_json::from_slice(body) {
         Ok(Refusal { error, code }) => (error, Some(code)),

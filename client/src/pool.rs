@@ -17,7 +17,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(mut options: Options) -> Pool {
-        // The server gets whole milliseconds only, and a deadline must not count on more.
+        // The timeout is sent in whole milliseconds, and a deadline must not assume more.
         let milliseconds = u64::try_from(options.abandon_timeout.as_millis());
         options.abandon_timeout = Duration::from_millis(milliseconds.unwrap_or(u64::MAX));
         Pool {
@@ -34,7 +34,7 @@ impl Pool {
 
     pub(crate) fn put(&self, handle: Handle) {
         if let Some(idle) = self.idle().as_mut() {
-            // Connections that have ended meanwhile take no place.
+            // Connections that have ended meanwhile do not count towards the limit.
             idle.retain(|handle| !handle.commands.is_closed());
             if idle.len() < self.options.max_idle_connections {
                 idle.push(handle);
@@ -59,7 +59,7 @@ impl Pool {
 
     /// Resolves when no connection is open.
     pub(crate) async fn drained(&self) {
-        // The sender is a field of ours, so it still exists.
+        // The sender is a field of this pool, so the wait does not fail.
         let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
     }
 

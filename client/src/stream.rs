@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-/// The largest message that is accepted, in bytes. Those of v1 have a few hundred.
+/// The largest message that is accepted, in bytes. Messages of v1 have a few hundred.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// A byte stream in both directions.
@@ -47,7 +47,7 @@ impl Options {
     pub async fn upgrade(
         &self,
     ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Error> {
-        // Nothing of the server is buffered in the WebSocket: the server waits for the first request.
+        // The WebSocket has buffered no bytes of the server: the server waits for the first request.
         Ok(self.websocket().await?.into_inner())
     }
 
@@ -105,7 +105,7 @@ impl Options {
         let stream = TcpStream::connect(self.host_and_port())
             .await
             .map_err(|error| self.io_error(error))?;
-        // Messages are small, and each is waited for.
+        // Messages are small, and the client waits for an answer to each.
         stream
             .set_nodelay(true)
             .map_err(|error| self.io_error(error))?;
@@ -134,7 +134,7 @@ impl Options {
                 let sentence = printable(&String::from_utf8_lossy(body));
                 let status = answer.status();
                 let text = format!("HTTP status {status}: {sentence}");
-                // The server is overloaded, shuts down, or is missing behind its proxy: it may be there soon.
+                // The server is overloaded, shuts down, or is missing behind its proxy: a retry may succeed soon.
                 if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
                     self.not_reached(text)
                 } else {
@@ -172,7 +172,7 @@ mod tls {
             let text = format!("bad URL: {host} is neither a host name nor an IP address");
             Error::Options(Detail::caused(text, error))
         })?;
-        // The roots are read again for each connection: it takes a few milliseconds, and a changed file has an effect.
+        // The roots are read again for each connection: that takes a few milliseconds, and a changed file is noticed.
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::Options(Detail::caused("no TLS", error)))?

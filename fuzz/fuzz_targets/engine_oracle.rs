@@ -1,4 +1,4 @@
-//! Operations against a naive oracle: every grant, after every step, and the statistics.
+//! Operations compared with a naive oracle after every step: all grants, and the statistics.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -13,7 +13,7 @@ use outstanding::Outstanding;
 enum Operation {
     Enqueue(Vec<Wish>),
     TryLock(Vec<Wish>),
-    /// Releases or withdraws one of the outstanding.
+    /// Releases or withdraws an outstanding request.
     End(u8),
     /// Turns a granted request into a lock.
     Convert(u8),

@@ -1,4 +1,4 @@
-//! Arbitrary query strings. Property: the parameters read back when they are written anew, or the error names one of
+//! Arbitrary query strings. Property: the parameters can be written again and read back, or the error names one of
 //! them.
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! The notation of paths: written paths read back without control characters, and any text is a path or an error that
-//! says where.
+//! The notation of paths. Properties: a written path has no control characters and reads back; any text is a path, or
+//! an error that names its position.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -6,7 +6,7 @@
 //! | `GET /namespaces` | [`Namespaces`] |
 //! | `GET /stats_v1` | [`Statistics`] |
 //! | `DELETE /locks/TOKEN` | [`Released`] |
-//! | a refused one, if its `Accept` header names `application/json` | [`Refusal`] |
+//! | a refused request whose `Accept` header names `application/json` | [`Refusal`] |
 //!
 //! The order of the fields is that of the JSON members. A reader ignores unknown members, and takes defaults for
 //! missing ones where they are not essential: the other side may be older or newer.
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 /// The requests of a namespace, in the order of their tokens.
 ///
-/// The list is no snapshot: a request that comes or goes meanwhile may be missing.
+/// The list is not a snapshot: a request that enters or leaves while the list is made may be missing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Locks {
     /// The name of the namespace.
@@ -40,16 +40,16 @@ pub struct LockRequest {
     pub token: String,
     /// Whether the request is granted.
     pub state: RequestState,
-    /// How long the request has been in this state, in milliseconds. `None` in the moment in which it enters.
+    /// How long the request has been in this state, in milliseconds. `None` while the request enters.
     #[serde(default)]
     pub since_ms: Option<u64>,
-    /// The paths that are locked as a whole.
+    /// The set of the request: paths and modes.
     #[serde(default)]
     pub resources: Vec<Resource>,
     /// The token of one of the earlier requests for which this one waits. `None` if it is granted.
     #[serde(default)]
     pub waits_for: Option<String>,
-    /// The connection that made the request. `None` in the moment in which the request enters or leaves.
+    /// The connection that made the request. `None` while the request enters or leaves.
     #[serde(default)]
     pub connection: Option<Connection>,
 }
@@ -80,7 +80,7 @@ pub struct Connection {
     /// The name that the client gave itself.
     #[serde(default)]
     pub client: Option<String>,
-    /// Whether the connection is open. If not, the server keeps its lock for the rest of the abandon timeout.
+    /// Whether the connection is open. If it is not, the server keeps its lock for the rest of the abandon timeout.
     #[serde(default)]
     pub connected: bool,
     /// How long the server keeps the lock after the connection has ended, in milliseconds.
@@ -132,10 +132,10 @@ pub struct Statistics {
     pub waiting: u64,
 }
 
-/// A lock that an operator released by force, or a waiting request that was withdrawn.
+/// A lock that an operator released by force, or a waiting request that an operator withdrew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Released {
-    /// The state in which the request was.
+    /// The state of the request before that.
     pub state: RequestState,
     /// Its fencing token.
     #[serde(default)]
@@ -168,7 +168,7 @@ pub struct Refusal {
 pub enum RefusalCode {
     /// A parameter is missing or wrong.
     BadRequest,
-    /// An auth token is required, or the given one is unknown.
+    /// An auth token is required, or the given token is unknown.
     Unauthorized,
     /// The auth token or the origin does not permit the request.
     Forbidden,
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_are_not_essential_may_be_missing_or_unknown() {
+    fn unknown_members_are_ignored_and_missing_ones_get_defaults() {
         let locks: Locks =
             from_str(r#"{"requests":[{"token":"7","state":"acquired","x":1}],"y":[]}"#)
                 .expect("lenient");

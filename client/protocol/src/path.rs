@@ -6,7 +6,7 @@
 //! | `/` | separates segments |
 //! | `\/` | a slash in a segment |
 //! | `\\` | a backslash in a segment |
-//! | `\e` | nothing: a segment that is written `\e` is empty |
+//! | `\e` | no character: a segment written `\e` is empty |
 //! | `\u{HEX}` | the character with this hexadecimal code point |
 //!
 //! All programs of Locktopus read and print paths in this notation. It is strict: an empty segment must be written
@@ -36,7 +36,7 @@ pub fn parse(text: &str) -> Result<Vec<String>, ParsePathError> {
         return Ok(Vec::new());
     }
     let mut segments = vec![];
-    // `None` until something of the segment was read; `\e` makes it an empty one.
+    // `None` until a part of the segment is read; `\e` makes the segment empty.
     let mut segment: Option<String> = None;
     let mut rest = text;
     loop {
@@ -63,7 +63,7 @@ pub fn parse(text: &str) -> Result<Vec<String>, ParsePathError> {
     }
 }
 
-/// Reads the text after a backslash. Returns the escaped character, if it is not `\\e`, and the rest of the text.
+/// Reads the text after a backslash. Returns the escaped character, which is `None` for `\e`, and the rest of the text.
 fn unescape(text: &str) -> Option<(Option<char>, &str)> {
     let mut chars = text.chars();
     match chars.next()? {
@@ -80,7 +80,7 @@ fn unescape(text: &str) -> Option<(Option<char>, &str)> {
     }
 }
 
-/// Writes a path so that [`parse`] reads it back. The text has no control characters; that of the root is empty.
+/// Writes a path so that [`parse`] reads it back. The text has no control characters. The root is the empty text.
 pub fn write(path: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let mut text = String::new();
     for (index, segment) in path.into_iter().enumerate() {
@@ -116,7 +116,7 @@ enum Problem {
 }
 
 impl ParsePathError {
-    /// The place of the mistake, as a byte index into the text. It may be the length of the text.
+    /// The place of the mistake, as a byte index into the text. It can be the length of the text.
     #[must_use]
     pub fn position(&self) -> usize {
         self.at
@@ -146,13 +146,13 @@ mod tests {
     //! Properties, for arbitrary segments and texts:
     //! 1. a written path reads back;
     //! 2. a written path has no control characters;
-    //! 3. any text is a path, which then reads back, or an error that says where;
+    //! 3. any text is a path, which then reads back, or an error that names its position;
     //! 4. a wrong escape is located at its backslash.
 
     use super::*;
     use proptest::prelude::*;
 
-    /// Short segments of troublesome characters.
+    /// A few segments, most of them with characters that the notation escapes.
     fn segments() -> impl Strategy<Value = Vec<String>> {
         let tricky = prop::sample::select(vec![
             "",
@@ -189,7 +189,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_a_path_or_a_clear_error(text in r"([a/\\eu{}1]|.){0,20}") {
+        fn any_text_is_a_path_or_an_error_with_its_position(text in r"([a/\\eu{}1]|.){0,20}") {
             match parse(&text) {
                 Ok(path) => prop_assert_eq!(parse(&write(&path)), Ok(path)),
                 Err(error) => {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// The mode in which a path is locked.
 ///
-/// The two modes are all that v1 has, so a `match` on them may be exhaustive.
+/// v1 has only these two modes, so a `match` on them can be exhaustive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {

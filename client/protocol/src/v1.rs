@@ -14,8 +14,8 @@
 //!                                                 ◄────      {"error":"…"}, then close code 3000
 //! ```
 //!
-//! v1 does not change: a message with another variant would be another protocol. A `match` on [`Request`],
-//! [`Response`], [`Action`] and [`State`] may therefore be exhaustive.
+//! v1 does not change: another message would be another protocol. So a `match` on [`Request`], [`Response`],
+//! [`Action`] and [`State`] can be exhaustive.
 //!
 //! # Examples
 //! ```
@@ -38,11 +38,11 @@ use std::fmt;
 /// The close code that follows an error object.
 pub const CLOSE_CODE_ERROR: u16 = 3000;
 
-/// The longest error text, in bytes. The text is also the reason of the close frame, which has room for no more
+/// The longest error text, in bytes. The text is also the reason of the close frame, which has no room for a longer one
 /// (RFC 6455, 5.5).
 pub const MAX_ERROR_BYTES: usize = 123;
 
-/// The text of a server that shuts down: the reason of its close frame, and its answer to an upgrade.
+/// The text that a server sends while it shuts down, as the reason of its close frame and as its answer to an upgrade.
 pub const SHUTTING_DOWN: &str = "the server is shutting down";
 
 /// The error text for a lock request that comes while the server is shutting down. It begins with [`SHUTTING_DOWN`].
@@ -55,7 +55,7 @@ pub fn revoked(token: u64) -> String {
     format!("lock {token} was released by force")
 }
 
-/// The meaning of an error text, as far as a client must tell it apart. Errors of v1 carry only text.
+/// The kinds of errors that a client must tell apart. Errors of v1 carry only text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -63,7 +63,7 @@ pub enum Refusal {
     ShuttingDown,
     /// An operator revoked the lock or the waiting request: it is released, and may be granted to another client.
     Revoked,
-    /// Any other text: the request itself was wrong, and a retry would fail again.
+    /// All other texts: the request itself was wrong, and a retry would fail again.
     Other,
 }
 
@@ -379,7 +379,7 @@ mod tests {
         }
     }
 
-    /// The word in the quoted input was taken for the end of a sentence of ours.
+    /// The decoder once took this word in the quoted input for the end of its own sentence.
     #[test]
     fn an_error_that_quotes_the_word_allowed_still_names_the_allowed_messages() {
         for length in [0, 5000] {

@@ -18,7 +18,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for at most [`PATIENCE`].
 pub(crate) async fn soon<T>(step: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, step).await.expect("it comes in time")
+    timeout(PATIENCE, step)
+        .await
+        .expect("the step ends in time")
 }
 
 pub(crate) struct Server {

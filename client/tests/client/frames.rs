@@ -1,4 +1,4 @@
-//! The library against scripted servers, which may send wrong messages or none.
+//! The library against scripted servers, which send wrong messages or stay silent.
 
 use crate::common::{Fake, soon};
 use futures_util::StreamExt as _;
@@ -70,7 +70,7 @@ async fn every_frame_is_an_answer_or_an_error() {
 }
 
 #[tokio::test]
-async fn the_go_servers_bare_text_is_a_refusal() {
+async fn a_plain_text_error_of_the_go_server_is_a_refusal() {
     let fake = Fake::listen().await;
     let (client, mut peer) = fake
         .connected(Options::new(&fake.url()).expect("a URL"))
@@ -226,7 +226,7 @@ async fn a_grant_that_crosses_the_withdrawal_is_released() {
 }
 
 #[tokio::test]
-async fn a_refused_upgrade_has_the_sentence_of_the_server() {
+async fn the_error_of_a_refused_upgrade_has_the_text_of_the_server() {
     let fake = Fake::listen().await;
     let serving = async {
         let mut stream = fake.accept_stream().await;
@@ -349,7 +349,7 @@ async fn a_grant_read_after_its_deadline_on_a_closed_connection_is_an_error() {
     let fake = Fake::listen().await;
     let (_client, pending, peer) = granted_late(&fake).await;
     drop(peer);
-    let error = soon(pending.acquired()).await.expect_err("it is over");
+    let error = soon(pending.acquired()).await.expect_err("closed");
     assert!(matches!(error, Error::Closed(_)), "{error}");
 }
 
@@ -359,7 +359,7 @@ async fn an_answering_server_confirms_the_lock() {
     let client = server.client().await;
     let guard = soon(client.lock(a())).await.expect("granted");
     let asked = Instant::now();
-    soon(guard.confirm()).await.expect("it is there");
+    soon(guard.confirm()).await.expect("confirmed");
     assert!(guard.deadline() >= asked + guard.abandon_timeout());
 }
 

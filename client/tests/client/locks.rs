@@ -161,7 +161,7 @@ async fn close_waits_for_the_release_of_dropped_guards() {
 }
 
 #[tokio::test]
-async fn after_a_refusal_the_client_goes_on() {
+async fn a_refusal_leaves_the_client_usable() {
     let server = Server::start().await;
     let client = server.client().await;
     let error = soon(client.lock([])).await.expect_err("nothing to lock");

@@ -1,4 +1,5 @@
-//! The library and the command, against a real server and against scripted ones. One binary, so that it is linked once.
+//! The library and the command, against a real server and against scripted servers. All tests are one binary, so that
+//! it is linked once.
 #![cfg_attr(not(feature = "cli"), allow(dead_code))]
 
 #[cfg(feature = "cli")]

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// Runs commands under locks of a Locktopus server, and shows the locks of the server.
 ///
-/// The flags that name the server come after the subcommand. Without --url, --namespace, --token and --ca-file the
-/// variables LOCKTOPUS_URL, LOCKTOPUS_NAMESPACE, LOCKTOPUS_AUTH_TOKEN and LOCKTOPUS_CA_FILE are used.
+/// The flags that name the server come after the subcommand. The variables LOCKTOPUS_URL, LOCKTOPUS_NAMESPACE,
+/// LOCKTOPUS_AUTH_TOKEN and LOCKTOPUS_CA_FILE replace --url, --namespace, --token and --ca-file.
 #[derive(FromArgs, ArgsInfo, Debug)]
 #[argh(
     help_triggers("-h", "--help"),
@@ -58,9 +58,9 @@ with_server_flags! {
     note = "The environment of the command has LOCKTOPUS_TOKEN, the fencing token, and LOCKTOPUS_RESOURCES, the set as \
             JSON. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to the command. If the lock is \
             lost, the command gets SIGTERM, and SIGKILL before another client can get the lock.",
-    note = "Exit status: that of the command; 128+n if signal n ended it; 126 or 127 if it could not be run; that of \
-            -E (75) if the lock was not granted in time; 69 if the server could not be reached or refused; 2 for bad \
-            arguments.",
+    note = "Exit status: the status of the command; 128+n if signal n ended it; 126 or 127 if it could not be run; \
+            the status given with -E (75) if the lock was not granted in time; 69 if the server could not be reached \
+            or refused the request; 2 for bad arguments.",
     note = "A path is written a/b/c, with \\/ for a slash in a segment and \\\\ for a backslash. '' is the root, which \
             covers all paths. \\e is an empty segment, \\u{{HEX}} any character."
 )]
@@ -73,7 +73,7 @@ struct Run in NAMESPACE {
     #[argh(option, short = 'r', arg_name = "path", from_str_fn(path_of))]
     pub(crate) read: Vec<Vec<String>>,
 
-    /// give up after this time, such as 500ms, 5s, 2m or 1h; 0 is --try
+    /// give up after this time, such as 500ms, 5s, 2m or 1h; 0 means --try
     #[argh(option, short = 't', arg_name = "time", from_str_fn(time))]
     pub(crate) timeout: Option<Duration>,
 
@@ -85,16 +85,16 @@ struct Run in NAMESPACE {
     #[argh(option, short = 'E', arg_name = "status", default = "75", from_str_fn(exit_status))]
     pub(crate) conflict_status: u8,
 
-    /// how long the server keeps the lock after the connection has ended; by default that of the URL, else 60s
+    /// how long the server keeps the lock after the connection has ended; by default the timeout of the URL, else 60s
     #[argh(option, arg_name = "time", from_str_fn(time))]
     pub(crate) abandon_timeout: Option<Duration>,
 
-    /// time between SIGTERM and SIGKILL if the lock is lost; at most half of the abandon timeout, and by default 10s or
-    /// that half if it is shorter
+    /// time between SIGTERM and SIGKILL if the lock is lost; at most half of the abandon timeout; by default 10s, or
+    /// half of the abandon timeout if that is shorter
     #[argh(option, arg_name = "time", from_str_fn(time))]
     pub(crate) grace: Option<Duration>,
 
-    /// name that `locktopus locks` shows; by default that of the command, with process id and host
+    /// name that `locktopus locks` shows; by default the name of the command, with process id and host
     #[argh(option)]
     pub(crate) name: Option<String>,
 
@@ -125,7 +125,7 @@ struct Locks in NAMESPACE {
     #[argh(option, short = 'p', from_str_fn(path_of))]
     pub(crate) path: Option<Vec<String>>,
 
-    /// show at most so many requests; 1000 by default, and 10000 at most
+    /// largest number of requests to show; 1000 by default, and 10000 at most
     #[argh(option, from_str_fn(number))]
     pub(crate) limit: Option<u64>,
 
@@ -233,7 +233,7 @@ fn exit_status(text: &str) -> Result<u8, String> {
 
 /// Reads `500ms`, `5s`, `2m` or `1h`; a number alone is in seconds.
 fn time(text: &str) -> Result<Duration, String> {
-    /// A year: no sum of such times is more than a clock can show.
+    /// A year: sums of such times do not overflow a clock.
     const LONGEST: Duration = Duration::from_secs(8760 * 3600);
     let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {

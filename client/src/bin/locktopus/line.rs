@@ -1,4 +1,4 @@
-//! The command line, brought into the form that argh reads.
+//! Converts the command line into the form that argh reads.
 //!
 //! argh takes the value of a flag from the next argument, and all arguments as text. So `--flag=value` is split, and
 //! the command of `run`, which may have bytes that are not UTF-8, is split off first.

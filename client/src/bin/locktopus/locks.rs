@@ -142,7 +142,7 @@ fn waits_for(request: &LockRequest, locks: &Locks) -> String {
     }
 }
 
-/// Whether a terminal of this kind understands escape codes.
+/// Whether a terminal of this kind supports escape codes.
 fn has_escapes(kind: Option<OsString>) -> bool {
     kind.is_some_and(|kind| !kind.is_empty() && kind != "dumb")
 }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_shows_for_which_request_another_waits() {
+    fn the_table_shows_what_a_request_waits_for() {
         let text = r#"{"namespace":"x","last_token":"17","truncated":true,"requests":[
             {"token":"12","state":"acquired","since_ms":1234,"waits_for":null,
              "resources":[{"type":"write","path":["a","b/c"]},{"type":"read","path":[]}],
@@ -173,8 +173,8 @@ mod tests {
             lines,
             [
                 r"TOKEN  STATE     FOR  RESOURCES       CLIENT                                                     WAITS FOR",
-                r"12     acquired  1s   w a/b\/c, r ''  nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s at most",
-                r"17     waiting   ?    r a             ?                                                          12: nightly\u{1b} (127.0.0.1:4), gone, kept for 1m00s at most",
+                r"12     acquired  1s   w a/b\/c, r ''  nightly\u{1b} (127.0.0.1:4), disconnected, kept for 1m00s at most",
+                r"17     waiting   ?    r a             ?                                                          12: nightly\u{1b} (127.0.0.1:4), disconnected, kept for 1m00s at most",
                 "the list is cut; --limit raises its length, and --path narrows it",
             ]
         );

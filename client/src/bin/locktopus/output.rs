@@ -66,7 +66,8 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
     text.chars().map(visible).collect()
 }
 
-/// Writes to standard output; whether it is still read. A closed pipe is no failure: the reader has seen enough.
+/// Writes to standard output. Returns false if its reader has closed the pipe, which is not a failure: the reader needs
+/// no more.
 pub(crate) fn print(text: &str) -> Result<bool, Failure> {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes());

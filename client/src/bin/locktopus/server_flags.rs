@@ -13,7 +13,7 @@ macro_rules! with_server_flags {
             @ [$(#[$($attribute)*])*] $name [
                 $($own)*
 
-                /// namespace; by default that of the URL, else `default`
+                /// namespace; by default the namespace of the URL, else `default`
                 #[argh(option, short = 'n')]
                 pub(crate) namespace: Option<String>,
             ]
@@ -44,7 +44,7 @@ macro_rules! with_server_flags {
         }
 
         impl $name {
-            /// The options that the flags and the variables name.
+            /// The options that the flags and the variables give.
             pub(crate) fn options(
                 &self,
             ) -> Result<locktopus_client::Options, $crate::output::Failure> {
@@ -61,7 +61,7 @@ macro_rules! with_server_flags {
 }
 pub(crate) use with_server_flags;
 
-/// The options that the flags name, or else the variables, or else the URL.
+/// The options. A flag overrides its variable, and the variable overrides the URL.
 pub(crate) fn options(
     url: Option<&str>,
     namespace: Option<&str>,

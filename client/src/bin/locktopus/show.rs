@@ -31,10 +31,10 @@ pub(crate) fn client(request: &LockRequest) -> String {
     };
     if !connection.connected {
         let _ = match connection.released_in_ms {
-            Some(left) => write!(text, ", gone, kept for {}", time(left)),
+            Some(left) => write!(text, ", disconnected, kept for {}", time(left)),
             None => {
                 let most = time(connection.abandon_timeout_ms);
-                write!(text, ", gone, kept for {most} at most")
+                write!(text, ", disconnected, kept for {most} at most")
             }
         };
     }
@@ -53,7 +53,7 @@ pub(crate) fn time(milliseconds: u64) -> String {
     }
 }
 
-/// A name of another client without control characters, which could move the cursor or break a table.
+/// The name of another client without control characters: they could move the cursor or break a table.
 pub(crate) fn printable(text: &str) -> String {
     let escape = |char: char| -> String {
         if char.is_control() {

@@ -51,7 +51,7 @@ fn two_connections_give_figures_as_json() {
     }
 }
 
-/// Otherwise the server takes them for gone after its ping timeout, and releases the resources.
+/// Otherwise the server ends these connections after its ping timeout, and releases the resources.
 #[tokio::test]
 async fn connections_that_hold_resources_answer_pings() {
     let fake = Fake::listen().await;

@@ -69,7 +69,7 @@ fn a_command_whose_lock_is_confirmed_is_continued() {
     assert_eq!(run.status().code(), Some(143));
 }
 
-/// The terminal stops a command like this if it reads from the background.
+/// A terminal stops a command in the same way if it reads in the background.
 #[test]
 fn a_stopped_command_receives_the_signal_to_end() {
     let server = Server::start();
@@ -107,7 +107,7 @@ fn a_grant_read_too_late_does_not_start_the_command() {
 }
 
 #[test]
-fn processes_of_a_lost_command_get_its_grace_too() {
+fn after_the_loss_of_the_lock_child_processes_of_the_command_get_the_same_grace() {
     let mut server = Server::start();
     // The command ends at once, and its child only after a while.
     let child =

@@ -3,7 +3,7 @@
 use super::process::{Process, Server, errors};
 use std::io::{BufRead as _, BufReader};
 
-/// A command that has to wait, and the first line of its standard error.
+/// A command that waits for its lock, and the first line of its standard error.
 fn waiter(server: &Server, args: &[&str]) -> (String, Process) {
     let mut waiter = server.spawn(args);
     let stderr = waiter.0.stderr.take().expect("piped");

@@ -1,4 +1,4 @@
-//! The command against scripted pages: the requests that it sends, and odd answers.
+//! The command against scripted pages: the requests that it sends, and its treatment of unusual answers.
 
 use super::process::locktopus as command;
 use crate::common::{Fake, PATIENCE, Peer, soon};
@@ -24,7 +24,7 @@ const LOCKS_OF_OTHERS: &str =
 const NAMESPACES: &str = r#"{"version":"0.1.0","truncated":false,"uptime_ms":61234,"connections":3,"namespaces":[
 {"namespace":"x","connections":3,"acquired":1,"waiting":2,"resources":3,"last_token":"1790000000000017"}]}"#;
 
-/// A server with one answer.
+/// A server that gives the same answer to every request.
 struct Pages {
     url: String,
     /// Returns the heads of the received requests.
@@ -32,7 +32,7 @@ struct Pages {
 }
 
 impl Pages {
-    /// Answers so many requests with this status and body.
+    /// Answers this number of requests with this status and body.
     async fn answer(requests: usize, status: &'static str, body: &'static str) -> Pages {
         let fake = Fake::listen().await;
         let url = fake.url().replace("ws://", "http://");
@@ -79,7 +79,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn the_table_shows_for_whom_a_request_waits() {
+async fn the_table_shows_what_a_request_waits_for() {
     let pages = Pages::answer(1, "200 OK", LOCKS).await;
     let (output, head) = pages
         .ask(&["locks", "-n", "x y", "-p", r"a\/b/c", "--limit", "9"])
@@ -118,7 +118,7 @@ async fn an_unused_namespace_has_no_locks() {
     let pages = Pages::answer(
         1,
         "404 Not Found",
-        r#"{"error":"so it is","code":"namespace_not_found"}"#,
+        r#"{"error":"not now","code":"namespace_not_found"}"#,
     )
     .await;
     let (output, _) = pages.ask(&["locks"]).await;
@@ -126,7 +126,8 @@ async fn an_unused_namespace_has_no_locks() {
     assert_eq!(text(&output.stdout), "no locks in namespace default\n");
 }
 
-/// Only its code tells that a namespace is unused. An older server, and any other program, refuses in plain text.
+/// Only the code of a refusal means that a namespace is not in use. Older servers and other programs refuse in plain
+/// text.
 #[tokio::test]
 async fn a_plain_404_is_not_an_empty_listing() {
     for body in [
@@ -166,21 +167,21 @@ async fn a_release_by_force_names_token_and_namespace() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_shown_in_the_words_of_the_server() {
+async fn a_refusal_is_shown_with_the_text_of_the_server() {
     for (args, status) in [
         (&["release", "17"][..], "401 Unauthorized"),
         (&["release", "17"], "404 Not Found"),
         (&["locks"], "403 Forbidden"),
         (&["status"], "503 Service Unavailable"),
     ] {
-        let (output, _) = Pages::answer(1, status, "so it is\u{1b}[2J\n")
+        let (output, _) = Pages::answer(1, status, "not now\u{1b}[2J\n")
             .await
             .ask(args)
             .await;
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         let error = text(&output.stderr);
         assert!(
-            error.contains("so it is [2J") && error.contains(&status[..3]),
+            error.contains("not now [2J") && error.contains(&status[..3]),
             "{error}"
         );
         assert!(!error.contains("geheim"));
@@ -224,7 +225,7 @@ async fn status_shows_namespaces() {
 }
 
 #[tokio::test]
-async fn a_cut_list_of_namespaces_says_so() {
+async fn the_table_says_that_a_list_of_namespaces_is_cut() {
     let page = r#"{"namespaces":[{"namespace":"x"}],"truncated":true}"#;
     let (output, _) = Pages::answer(1, "200 OK", page)
         .await
@@ -257,7 +258,7 @@ async fn the_wait_shows_the_holder() {
     assert_eq!(line, format!("locktopus: waiting for w a: {held}"));
 }
 
-/// The first line of a `run` that has to wait, while the page of the locks is this one. The lock is then granted.
+/// The first line of a `run` that waits while `body` is the page of the locks. The lock is then granted.
 async fn wait_line(status: &str, body: &str) -> String {
     let fake = Fake::listen().await;
     let mut command = locktopus(&fake.url(), &["run", "-w", "a", "--", "echo", "ran"]);

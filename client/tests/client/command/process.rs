@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Set if this test binary is to be a server.
+/// Set if this test binary is to act as a server.
 const BE_A_SERVER: &str = "LOCKTOPUS_TEST_BE_A_SERVER";
 
 /// Not a test: [`Server::start`] runs this binary with only this function, as a server that can be killed.
@@ -55,7 +55,7 @@ impl Process {
         loop {
             match self.0.try_wait().expect("a child") {
                 Some(status) => return status,
-                None if start.elapsed() > PATIENCE => panic!("it does not end"),
+                None if start.elapsed() > PATIENCE => panic!("the process does not end"),
                 None => thread::sleep(Duration::from_millis(2)),
             }
         }
@@ -168,7 +168,7 @@ pub(crate) fn locktopus(args: &[&str]) -> Command {
     locktopus_through("env", args)
 }
 
-/// As [`locktopus`], started by a program that becomes it.
+/// As [`locktopus`], started by another program that executes it.
 fn locktopus_through(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(["env", "--default-signal", env!("CARGO_BIN_EXE_locktopus")]);
@@ -191,7 +191,7 @@ pub(crate) fn state(pid: Pid) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Waits until the process is stopped, or is not stopped.
+/// Waits until the process is stopped, or until it is not.
 pub(crate) fn until_stopped(pid: Pid, stopped: bool) {
     let start = Instant::now();
     while (state(pid) == Some('T')) != stopped {
@@ -200,7 +200,7 @@ pub(crate) fn until_stopped(pid: Pid, stopped: bool) {
     }
 }
 
-/// Whether the process exists and is no zombie.
+/// Whether the process exists and is not a zombie.
 pub(crate) fn is_running(pid: Pid) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
 }

@@ -1,4 +1,4 @@
-//! The command `locktopus` as a process, against a server that is a process, too.
+//! The command `locktopus` as a process, against a server in a process of its own.
 
 use super::process::{Server, errors, is_running};
 use crate::common::PATIENCE;
@@ -172,7 +172,7 @@ fn a_signal_while_waiting_withdraws_the_request() {
             .status
             .success()
     );
-    // There is no command yet to which this one could be passed on.
+    // No command runs yet that could receive this signal.
     writer.signal(Signal::USR1);
     writer.signal(Signal::INT);
     assert_eq!(writer.status().code(), Some(130));
@@ -196,7 +196,10 @@ fn the_command_ends_when_locktopus_is_killed() {
     run.status();
     let start = Instant::now();
     while is_running(pid) {
-        assert!(start.elapsed() < PATIENCE, "it goes on without a lock");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "the command runs on without a lock"
+        );
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -3,7 +3,7 @@
 use super::process::{Server, errors, locktopus};
 
 #[test]
-fn no_server_is_not_a_conflict() {
+fn an_unreachable_server_is_not_a_conflict() {
     let mut server = Server::start();
     server.process.0.kill().expect("running");
     server.process.status();
@@ -32,7 +32,7 @@ fn no_server_is_not_a_conflict() {
 }
 
 #[test]
-fn a_bad_argument_is_a_clear_error_with_exit_status_2() {
+fn a_bad_argument_is_named_and_gives_exit_status_2() {
     for (args, part) in [
         (
             &["run", "--url", "localhost:9009", "-w", "a", "true"][..],
@@ -103,7 +103,7 @@ fn the_auth_token_is_never_printed() {
     }
 }
 
-/// `locks` and the others took it for a lost connection.
+/// `locks`, `status` and `release` once reported this as a lost connection.
 #[test]
 fn an_auth_token_that_no_header_can_have_is_a_bad_argument() {
     let server = Server::start();
@@ -224,11 +224,11 @@ fn a_failed_write_to_standard_output_is_a_failure() {
         &["completions", "bash"],
         &["--help"],
     ] {
-        let full = std::fs::File::create("/dev/full").expect("it is there");
+        let full = std::fs::File::create("/dev/full").expect("a device");
         let output = server.command(args).stdout(full).output().expect("runs");
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         assert!(errors(&output).contains("standard output"), "{args:?}");
-        // A closed pipe is no failure: the reader has seen enough.
+        // A closed pipe is not a failure: the reader needs no more.
         let (reader, closed) = std::io::pipe().expect("a pipe");
         drop(reader);
         let output = server.command(args).stdout(closed).output().expect("runs");
@@ -242,6 +242,6 @@ fn an_empty_ca_file_variable_counts_as_unset() {
     let url = server.url.replace("ws://", "wss://");
     let mut command = server.command(&["status", "--url", &url]);
     let output = command.env("LOCKTOPUS_CA_FILE", "").output().expect("runs");
-    // The server has no TLS, and the error is about that, not about the file.
+    // The server has no TLS. The error says that, and does not mention the file.
     assert!(errors(&output).contains("no TLS"), "{}", errors(&output));
 }

@@ -5,7 +5,7 @@ use locktopus_client::{Error, Options, Resource};
 use std::ops::Range;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-/// The longest message that is accepted, in bytes. Those of v1 have a few hundred.
+/// The longest message that is accepted, in bytes. Messages of v1 have a few hundred.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 // The opcodes of RFC 6455, 11.8.

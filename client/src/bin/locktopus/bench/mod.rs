@@ -1,7 +1,7 @@
 //! `bench`: the speed of a server, over plain v1.
 //!
-//! The connections write ready-made frames, so that the measurement costs little itself and has nothing of the library
-//! in it. Times are in microseconds.
+//! The connections write ready-made frames, so that the measurement costs little itself and does not include the cost
+//! of the library. Times are in microseconds.
 
 mod connection;
 mod mode;
@@ -31,7 +31,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// How many connections are opened at a time: the backlog of a server is limited.
 const OPENING: usize = 64;
 
-/// The most connections. One machine does not have as many ports.
+/// The most connections. One machine does not have that many ports.
 const MAX_CONNECTIONS: usize = 1_000_000;
 
 /// How many resources one connection holds in the mode `held:N`. More would not fit into a message.
@@ -155,7 +155,7 @@ async fn hold(
         connection.granted(|| {}).await?;
     }
     for mut connection in connections {
-        // Reads on, since a server takes a client that does not answer its pings for gone.
+        // Reads on, so that pings are answered: otherwise the server would end the connection.
         holders.spawn(async move {
             let message = connection.state().await?;
             Err(Error::Protocol(format!("unexpected {message:?}").into()))

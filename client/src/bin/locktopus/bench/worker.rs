@@ -13,7 +13,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 /// How often an idle connection pings the server.
 const IDLE_PING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The state that two connections share which pass a lock to each other.
+/// The state that the two connections of a handoff pair share.
 #[derive(Default)]
 pub(crate) struct Pair {
     released: Mutex<Option<Instant>>,

@@ -15,7 +15,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::ExitStatus;
 use tokio::process::Command;
 
-/// The status of a shell for a command that a signal ended.
+/// The status that a shell gives for a command that a signal ended.
 pub(crate) fn status_of_signal(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
@@ -73,7 +73,7 @@ impl Child {
     /// As for [`send_to_all`](Child::send_to_all).
     pub(crate) fn pass_on(&self, signal: Signal) -> io::Result<()> {
         if self.own_group && is_to_end(signal) {
-            // As a terminal does it. Otherwise the processes that the command started would go on without a lock.
+            // A terminal does the same. Otherwise the processes that the command started would go on without a lock.
             return self.send_to_all(signal);
         }
         // The terminal sends these two to the whole foreground group, and so also to the command.
@@ -94,7 +94,7 @@ impl Child {
 
     /// Sends a signal to the command, if it still runs.
     fn send(&self, signal: Signal) -> io::Result<()> {
-        // After the wait another process may have the number.
+        // After the wait another process may have the process id.
         match self.pid.filter(|_| self.process.id().is_some()) {
             Some(pid) => sent(kill_process(pid, signal)),
             None => Ok(()),
@@ -117,14 +117,14 @@ impl Child {
     /// error.
     pub(crate) fn send_to_all(&self, signal: Signal) -> io::Result<()> {
         match self.pid {
-            // The number belongs to the group for as long as the group has a process.
+            // The id belongs to the group for as long as the group has a process.
             Some(pid) if self.own_group => sent(kill_process_group(pid, signal)),
             _ => self.send(signal),
         }
     }
 }
 
-/// The status of a shell for a command that cannot be run, and why.
+/// The status that a shell gives for a command that cannot be run, and the reason.
 fn cannot_run(program: &OsStr, error: &io::Error) -> (u8, String) {
     let status = if error.kind() == io::ErrorKind::NotFound {
         127

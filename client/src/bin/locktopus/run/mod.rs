@@ -41,7 +41,7 @@ const MAX_LISTINGS: usize = 4;
 
 /// Why the lock was not granted.
 enum NoLock {
-    /// Other clients hold it.
+    /// Another client holds the lock, or requested it earlier.
     Conflict(String),
     Failed(Error),
 }
@@ -127,8 +127,8 @@ impl Plan {
             ));
         }
         options.abandon_timeout = abandon_timeout;
-        // A server that ends without a word is noticed after the silence limit and two ping intervals. Together with
-        // the grace that is at most 11/12 of the abandon timeout.
+        // The client notices a server that has stopped answering after the silence limit and two ping intervals.
+        // Together with the grace that is at most 11/12 of the abandon timeout.
         options.silence_limit = options.silence_limit.min(abandon_timeout / 4);
         options.ping_interval = options.ping_interval.min(abandon_timeout / 12);
         options.max_idle_connections = 1;
@@ -141,7 +141,7 @@ impl Plan {
             options,
             resources,
             timeout: args.timeout.filter(|time| !time.is_zero()),
-            // A timeout of zero would expire before the server can answer; --try is what it means.
+            // A timeout of zero would expire before the server can answer, so it means --try.
             try_: args.try_ || args.timeout == Some(Duration::ZERO),
             quiet: args.quiet,
             grace,
@@ -159,7 +159,7 @@ impl Plan {
                 tokio::select! {
                     obtained = &mut obtaining => break Ok(obtained),
                     signal = signals.next() => match signal {
-                        // There is no command yet to which they could be passed on.
+                        // No command runs yet that could receive them.
                         Signal::USR1 | Signal::USR2 => {}
                         signal => break Err(signal),
                     },
@@ -243,7 +243,8 @@ impl Plan {
         Ok(guard?)
     }
 
-    /// The request for which ours waits, in words. `None` if the server has no such page, or if the listing is cut.
+    /// A description of the request for which ours waits. `None` if the server has no such page, or if the listing is
+    /// cut.
     async fn holder(&self, client: &Client, id: &str) -> Option<String> {
         // The request in our way has a resource near one of our paths.
         for resource in self.resources.iter().take(MAX_LISTINGS) {

@@ -43,15 +43,15 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Receives SIGTSTP and SIGCONT, too.
+    /// Also receives SIGTSTP and SIGCONT from now on.
     pub(crate) fn take_job_control(&self) -> io::Result<()> {
         self.listen(&JOB_CONTROL)
     }
 
     fn listen(&self, signals: &[Signal]) -> io::Result<()> {
         for &listened in signals {
-            // The parent ignores it on purpose, as `nohup` does, and also for the command. A handler here would become
-            // the default action in the command.
+            // The parent ignores this signal on purpose, as `nohup` does, for the command too. A handler here would
+            // become the default action in the command.
             if self.ignored.contains(&listened) {
                 continue;
             }
@@ -72,7 +72,7 @@ impl Signals {
     }
 }
 
-/// The signals that are ignored now. Empty where the system does not tell.
+/// The signals that are ignored now. Empty if the system does not report them.
 fn ignored() -> Vec<Signal> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

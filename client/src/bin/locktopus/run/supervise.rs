@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! Running ──► ended ──► its status
-//!   │ │  ▲ SIGCONT, and the lock is surely still held
-//!   │ └──┴─ SIGTSTP: the command is stopped, and so are we
+//!   │ │  ▲ SIGCONT, and the lock is known to be still held
+//!   │ └──┴─ SIGTSTP: the command is stopped, and this process, too
 //!   └─ lost: SIGTERM ── last moment: SIGKILL
 //! ```
 //!
 //! # Invariants
 //! W1. The command does not run past the last moment of a lock that is known to be lost.
-//! W2. A command that was stopped with us is continued only once the lock is known to be held still, or while there is
-//!     time left to end it.
+//! W2. A command that was stopped with this process is continued only once the lock is known to be still held, or while
+//!     there is time left to end it.
 
 use super::child::{Child, status_of, stop_ourselves};
 use super::signals::Signals;
@@ -26,7 +26,7 @@ const GROUP_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct Supervisor<'a> {
     child: Child,
     guard: &'a Guard,
-    /// The time between SIGTERM and SIGKILL, if the deadline leaves as much.
+    /// The time between SIGTERM and SIGKILL, if the deadline leaves that much.
     grace: Duration,
     /// When to kill the command; set once the lock is lost.
     kill_at: Option<Instant>,
@@ -34,12 +34,12 @@ pub(crate) struct Supervisor<'a> {
     stopped: Stopped,
 }
 
-/// Whether the command is stopped together with us.
+/// Whether the command is stopped together with this process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stopped {
     No,
     Yes,
-    /// We were continued, but the lock may be lost.
+    /// This process was continued, but the lock may be lost: the command stays stopped.
     UntilConfirmed,
 }
 
@@ -87,9 +87,9 @@ impl<'a> Supervisor<'a> {
         (status, self.kill_at.is_some())
     }
 
-    /// Waits for the processes that the command started. They have no lock either, and get the same grace.
+    /// Waits for the processes that the command started. They have lost the lock, too, and get the same grace.
     async fn wait_for_group(&mut self, signals: &mut Signals) {
-        // No event tells the end of processes that are not our children.
+        // No event reports the end of processes that are not children of this process.
         let mut checks = interval(GROUP_INTERVAL);
         while !self.killed && self.child.group_lives() {
             tokio::select! {
@@ -127,7 +127,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// This process was continued. Time has passed meanwhile.
+    /// This process was continued. The deadline may have passed meanwhile.
     fn continued(&mut self) {
         let now = Instant::now();
         if self.kill_at.is_some_and(|at| at <= now) {
@@ -144,7 +144,7 @@ impl<'a> Supervisor<'a> {
 
     fn go_on(&mut self) {
         self.stopped = Stopped::No;
-        // Without the permission to send it we did not stop the command either.
+        // Without permission to send this signal, SIGSTOP has failed, too, and the command runs.
         let _ = self.child.send_to_all(Signal::CONT);
     }
 
@@ -164,7 +164,7 @@ impl<'a> Supervisor<'a> {
             "the lock is lost: {reason}; the command gets SIGTERM"
         ));
         self.end_by(Signal::TERM);
-        // A stopped process does not receive it.
+        // A stopped process would not receive SIGTERM.
         self.go_on();
     }
 
@@ -195,8 +195,8 @@ impl<'a> Supervisor<'a> {
         let margin = self.guard.abandon_timeout() / 24;
         let now = Instant::now();
         match lost.reason() {
-            // The server has released the lock already, so no deadline can be kept. An operator decided that; the
-            // command may still clean up.
+            // The server has already released the lock, so there is no deadline to meet. An operator decided that; the
+            // command still gets time to clean up.
             Error::Revoked(_) | Error::Refused { .. } => now + self.grace,
             _ => {
                 let latest = lost.deadline().checked_sub(margin).unwrap_or(now);
