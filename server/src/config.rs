@@ -1,7 +1,7 @@
 //! The parameters of a server: flags, their environment variables, their limits and their defaults.
 //!
-//! [`Config`] is the struct that argh reads. Where a flag is not given, its variable is handed to argh in its place;
-//! so a flag overrides its variable, and the variable overrides the default.
+//! [`Config`] is the struct that argh reads. If a flag is not given, argh gets its variable instead; so a flag overrides
+//! its variable, and the variable overrides the default.
 
 use crate::error::ConfigError;
 use argh::{ArgsInfo, EarlyExit, FlagInfo, FlagInfoKind, FromArgValue, FromArgs, Optionality};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const PROGRAM: &[&str] = &["locktopus-server"];
 
-/// An option with this name for its argument is a switch: the value may be left out.
+/// An option whose argument has this name is a switch: its value can be left out.
 const SWITCH: &str = "true|false";
 
 /// The parameters of a server.
@@ -22,7 +22,7 @@ const SWITCH: &str = "true|false";
 #[derive(Debug, Clone, FromArgs, ArgsInfo)]
 #[argh(
     description = "Locktopus, a lock service: clients lock sets of paths, for read or for write, over WebSockets.\n\n\
-                   Each flag has an environment variable, which is used where the flag is not given.",
+                   Each flag has an environment variable, which is used if the flag is not given.",
     help_triggers("-h", "--help")
 )]
 #[non_exhaustive]
@@ -115,12 +115,12 @@ pub struct Config {
     #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, MAX_DEPTH>), default = "MAX_DEPTH")]
     pub max_path_depth: usize,
 
-    /// most bytes of a path, counting each segment and one more byte for it
+    /// most bytes of a path; each segment counts its bytes and one more
     /// (LOCKTOPUS_MAX_PATH_BYTES; default 16384, which is also the limit)
     #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, MAX_PATH_BYTES>), default = "MAX_PATH_BYTES")]
     pub max_path_bytes: usize,
 
-    /// origin of web pages that may connect besides the server's own, such as https://example.com, or * for all; may
+    /// origin of web pages that may connect besides the server's own, such as https://example.com, or * for all; can
     /// be repeated (LOCKTOPUS_ALLOW_ORIGIN, separated by commas)
     #[argh(option, arg_name = "origin", from_str_fn(origin))]
     #[allow(rustdoc::bare_urls, reason = "it is also the text of --help")]
@@ -139,7 +139,7 @@ pub struct Config {
     #[argh(option, arg_name = "path", from_str_fn(path))]
     pub tls_key: Option<PathBuf>,
 
-    /// log connections as they come and go (LOCKTOPUS_LOG_CLIENTS; default false; the value may be left out)
+    /// log when connections begin and end (LOCKTOPUS_LOG_CLIENTS; default false; the flag alone means true)
     #[argh(
         option,
         arg_name = "true|false",
@@ -148,7 +148,8 @@ pub struct Config {
     )]
     pub log_clients: bool,
 
-    /// log locks as they are taken and released (LOCKTOPUS_LOG_LOCKS; default false; the value may be left out)
+    /// log when locks are requested, granted and released (LOCKTOPUS_LOG_LOCKS; default false; the flag alone means
+    /// true)
     #[argh(
         option,
         arg_name = "true|false",
@@ -389,7 +390,7 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
     allowed(time, "a whole number of seconds, 0 or more")
 }
 
-/// Up to a year: far below what a clock can add.
+/// Reads seconds, up to a year: such times do not overflow a clock.
 fn seconds(text: &str) -> Result<Duration, String> {
     const YEAR: f64 = 31_536_000.0;
     let plain = text
@@ -423,7 +424,7 @@ fn switch(text: &str) -> Result<bool, String> {
     allowed(value, "true, 1, yes, y, false, 0, no or n")
 }
 
-/// A number of digits only; Rust's own parser also takes a plus sign.
+/// Reads a number of digits only; Rust's own parser also accepts a plus sign.
 pub(crate) fn whole_number<T: FromStr>(text: &str) -> Option<T> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits)

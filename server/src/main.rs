@@ -71,7 +71,7 @@ fn start(config: Config, secrets: Secrets) -> ExitCode {
         }
     };
     let done = runtime.block_on(serve(config, secrets));
-    // Tasks of abandoned locks may still sleep; they have nothing left to do.
+    // Tasks of abandoned locks may still sleep; no work is left for them.
     runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,7 +92,7 @@ fn allow_many_files() {
 }
 
 async fn serve(config: Config, secrets: Secrets) -> io::Result<()> {
-    // Handlers come first: a script may send a signal as soon as it has read the address.
+    // The handlers are set before the address is printed: a script may send a signal as soon as it has read the address.
     let mut signals = Signals::new()?;
     let hangup = signal(SignalKind::hangup())?;
     let place = (config.host.as_str(), config.port);

@@ -27,7 +27,7 @@ pub(crate) struct Metrics {
     hold: Histogram,
 }
 
-/// How much of everything there is now.
+/// The current values of the gauges.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) connections: usize,

@@ -58,7 +58,7 @@ impl Secrets {
         Ok(secrets)
     }
 
-    /// Reads the same files again. The new content counts for new connections; open ones go on.
+    /// Reads the same files again. The new content applies to new connections; open connections continue.
     ///
     /// # Errors
     /// [`ConfigError::File`] for a file that cannot be used. The former content stays in use then.

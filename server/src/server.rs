@@ -18,13 +18,13 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until `shutdown` resolves and, after that, until no lock is held or waited for.
 ///
-/// From then on there are no new connections and no new locks; existing locks may be released.
+/// After `shutdown` resolves, the server accepts no new connections and no new locks; clients can release their locks.
 ///
 /// # Errors
 /// If the listener has no address, or a file that the configuration names cannot be used.
 ///
 /// # Cancel safety
-/// Dropping the future stops accepting; connections go on in their tasks until the runtime ends.
+/// Dropping the future stops accepting; open connections continue in their tasks until the runtime ends.
 ///
 /// # Examples
 /// ```no_run
@@ -78,14 +78,14 @@ pub async fn run_with_secrets(
     }
     shared.closing.cancel();
     shared.tasks.close();
-    // A peer that does not read its close frame in time is left behind.
+    // The server does not wait longer for peers that do not read their close frames.
     let _ = timeout(CLOSE_TIMEOUT, shared.tasks.wait()).await;
     info!("all locks are released");
     Ok(())
 }
 
-/// Tokens start at the microseconds since 1970, so that they rise across restarts, on which fencing relies. This
-/// fails if the machine's clock is set back, or if more than a million locks a second were taken all the time.
+/// Tokens start at the microseconds since 1970, so that they rise across restarts: fencing relies on that. This fails
+/// if the machine's clock is set back, or if the server granted more than a million locks per second on average.
 fn first_token() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(0))

@@ -24,12 +24,12 @@ const MAX_REFUSALS: usize = 100;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest head of a request, in bytes.
 const HEADER_BYTES: usize = 16 * 1024;
-/// How long to wait after a failed accept; without file descriptors, say, the next one fails as well.
+/// How long to wait after a failed accept: if no file descriptors are left, for example, the next one fails as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts sockets until it is dropped.
 ///
-/// As many sockets as there may be connections can be on their way to an upgrade or ask for pages. Further ones are
+/// The number of sockets that wait for an upgrade or ask for pages is limited to `max_connections`. Further sockets are
 /// refused at once.
 pub(crate) async fn accept(site: Arc<Site>, listener: &TcpListener) {
     let sockets = Arc::new(Semaphore::new(site.shared.config.max_connections));
@@ -106,8 +106,8 @@ async fn serve_http(
         let site = &site;
         async move { Ok::<_, Infallible>(routes::respond(site, address, request).await) }
     });
-    // A peer that does not read its answer is cut off. WebSockets go by the send timeout itself; twice that time lets
-    // their own tasks notice it first.
+    // A peer that does not read its answer is cut off. WebSockets use the send timeout itself; with twice that time
+    // here, their own tasks notice such a peer first.
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(shared.config.send_timeout() * 2));
     let mut connection = pin!(
@@ -118,7 +118,7 @@ async fn serve_http(
             .serve_connection(TokioIo::new(Box::pin(stream)), service)
             .with_upgrades()
     );
-    // An error here is one of the peer alone.
+    // An error here concerns only this peer.
     tokio::select! {
         _ = &mut connection => {}
         () = shared.closing.cancelled() => {

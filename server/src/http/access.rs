@@ -29,8 +29,8 @@ impl Access {
     /// Refuses requests that a web page of another origin makes a browser send.
     ///
     /// The Host header alone does not prove that a page is the server's own: the owner of a domain can point its name
-    /// at this machine (DNS rebinding). A server on loopback therefore takes only pages of loopback names as its own.
-    /// This does not hold back a page that reads without an Origin header.
+    /// at this machine (DNS rebinding). A server on loopback therefore accepts only pages of loopback names as its own.
+    /// This does not stop a page that reads without an Origin header.
     pub(super) fn check_origin<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         let Some(origin) = header(request.headers(), &ORIGIN) else {
             return Ok(());
@@ -99,7 +99,7 @@ impl Access {
         ))
     }
 
-    /// Refuses to revoke locks where every peer on the network could ask for it without a token.
+    /// Refuses to revoke locks if every peer on the network could ask for it without a token.
     pub(super) fn check_revoke(&self) -> Result<(), Refusal> {
         if self.loopback_only || self.secrets.are_required() {
             return Ok(());

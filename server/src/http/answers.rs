@@ -16,7 +16,7 @@ use std::fmt::Display;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Why a request is not answered otherwise.
+/// Why a request is refused.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -108,7 +108,7 @@ impl Refusal {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, SHUTTING_DOWN)
     }
 
-    /// The answer to a request with these headers: JSON for a program that asks for it, or else the plain sentence.
+    /// The answer to a request with these headers: JSON if the program asks for it, otherwise the plain sentence.
     pub(super) fn answer(self, as_json: bool) -> Answer {
         let mut answer = if as_json {
             json(&pages::Refusal {
@@ -191,7 +191,7 @@ pub(super) fn varies(mut answer: Answer) -> Answer {
     answer
 }
 
-/// The live page, which needs its own style and script and this server, and nothing else.
+/// The live page. Its policy allows only its own style and script, and requests to this server.
 pub(super) fn live_page() -> Answer {
     const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
          connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

@@ -30,9 +30,9 @@ pub(crate) struct Site {
     /// The address that the server listens on.
     address: SocketAddr,
     started: Instant,
-    /// One for each connection that may be open, or have left a lock behind.
+    /// One permit for each connection that may be open or have left a lock behind.
     places: Arc<Semaphore>,
-    /// One for each list of locks that is being made.
+    /// One permit for each list of locks that may be made at the same time.
     listings: Arc<Semaphore>,
     last_connection: AtomicU64,
 }

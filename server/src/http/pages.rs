@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A list of locks has at most about so many bytes, even if its limit allows more requests.
+/// The approximate limit of a list of locks in bytes, even if its `limit` allows more requests.
 const MAX_LISTED_BYTES: usize = 4 * 1024 * 1024;
 
 /// How many namespaces the plain status shows.
@@ -71,7 +71,8 @@ pub(super) fn find(site: &Site, name: &str) -> Result<Arc<Namespace>, Refusal> {
 pub(super) fn locks(namespace: &Namespace, filter: &Filter) -> pages::Locks {
     let last_token = namespace.locks.stats().last_token.to_string();
     let (requests, truncated) = first_requests(namespace, filter);
-    // Read after the requests: a holder that came meanwhile does no harm, and one that went is gone.
+    // The holders are read after the requests. A holder that has joined meanwhile is ignored. A request whose holder has
+    // left meanwhile has no connection in the list.
     let holders: HashMap<u64, (Instant, Arc<Holder>)> = namespace
         .holders()
         .into_iter()
@@ -96,7 +97,7 @@ pub(super) fn locks(namespace: &Namespace, filter: &Filter) -> pages::Locks {
 
 /// The requests with the smallest tokens that fit on a page, and whether others are left out.
 ///
-/// It never keeps more than a page in memory, since the largest sets of all clients take gigabytes.
+/// It never keeps more than one page in memory, since the largest sets of all clients take gigabytes.
 fn first_requests(namespace: &Namespace, filter: &Filter) -> (BTreeMap<u64, RequestInfo>, bool) {
     let mut first = BTreeMap::new();
     let mut bytes = 0;

@@ -1,4 +1,4 @@
-//! The parameters of a URL. Unknown ones are ignored; of several with one name the first counts.
+//! The parameters of a URL. Unknown parameters are ignored. If a parameter is repeated, its first value counts.
 
 use crate::config::{Config, whole_number};
 use locktopus_engine::{Path, RequestInfo};
@@ -16,7 +16,7 @@ const LIMIT: &str = "limit";
 /// How much of a client's name is kept, in characters.
 const MAX_CLIENT: usize = 100;
 
-/// How long a list is if the request has no `limit`, and how long it is at most.
+/// The default and the largest `limit` of a list.
 const DEFAULT_LIMIT: usize = 1_000;
 const MAX_LIMIT: usize = 10_000;
 
@@ -111,7 +111,7 @@ pub(super) fn token(text: &str) -> Result<u64, BadParameter> {
     whole_number(text).map_or_else(|| bad("the token of a lock is a whole number"), Ok)
 }
 
-/// How long a list may be.
+/// The `limit` of a list, or its default.
 pub(super) fn limit(query: Option<&str>) -> Result<usize, BadParameter> {
     match parameter(query, LIMIT) {
         None => Ok(DEFAULT_LIMIT),

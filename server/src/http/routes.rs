@@ -133,7 +133,7 @@ async fn answer(
             access.check_namespace(&request, &namespace)?;
             let namespace = pages::find(site, &namespace)?;
             // The list is bounded, but the walk is not: it visits every request of the namespace. Many walks at a time
-            // would take the processors from the connections, even on threads of their own.
+            // would take processor time from the connections, even on threads of their own.
             let turn = Arc::clone(&site.listings).acquire_owned().await;
             let listed = tokio::task::spawn_blocking(move || {
                 let answer = json(&pages::locks(&namespace, &filter));
@@ -187,7 +187,7 @@ fn upgrade(
         name: asked.client,
         abandon_timeout,
     };
-    // Joined before the answer is sent: a client that has read it finds its namespace at the pages.
+    // The connection joins before the answer is sent, so that a client with the answer finds its namespace at the pages.
     let joined = shared.namespaces.join(&asked.namespace, client);
     let member = joined.map_err(|error| match error {
         NotJoined::Closed => Refusal::shutting_down(),

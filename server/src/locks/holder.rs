@@ -9,13 +9,13 @@
 //!                          └────────────────►└──► Revoked ──────┘
 //! ```
 //!
-//! The task of the connection makes all these steps but one: `revoke` may be called by any task.
+//! The task of the connection makes all these steps except `revoke`, which any task can call.
 //!
 //! # Invariants
 //! H1. The engine's `Pending` or `Lock` is in the slot and nowhere else. The call that takes it out ends the lock;
-//!     so exactly one call does, and the lock has ended when the call returns.
-//! H2. `Waiting` becomes `Held` only in `granted`, whose caller tells the client. A lock that the client was not told
-//!     of is never kept for the abandon timeout.
+//!     so exactly one call ends it, and the lock has ended when that call returns.
+//! H2. `Waiting` becomes `Held` only in `granted`, whose caller tells the client. A lock is never kept for the abandon
+//!     timeout if the client was not told about it.
 //! H3. `Revoked` lasts until the task of the connection calls `release`: it cannot miss the revocation, and the
 //!     revocation cannot concern its next lock.
 
@@ -91,10 +91,10 @@ impl Holder {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Requests a lock; only while there is none. Returns the token, and whether it is acquired already.
+    /// Requests a lock; only while the slot is empty. Returns the token, and whether the lock is acquired already.
     ///
     /// # Errors
-    /// Those of the engine. Nothing is queued then.
+    /// The errors of the engine. Nothing is queued then.
     pub(super) fn enqueue(
         &self,
         locks: &LockManager,
@@ -146,7 +146,7 @@ impl Holder {
     /// Ends the lock or request in the slot. `how` names the end for the log, if it is not that of the client.
     fn end(&self, slot: &mut Slot, how: Option<&str>) {
         let metrics = &self.journal.metrics;
-        // Dropping it ends it: within this call, and after the records.
+        // The lock or request is dropped within this call, after the records; dropping it ends it.
         match std::mem::replace(slot, Slot::Empty) {
             Slot::Empty | Slot::Revoked => {}
             Slot::Held { lock, since } => {
@@ -167,8 +167,8 @@ impl Holder {
         }
     }
 
-    /// Ends the lock with this token on the order of an operator. Returns the state in which the request was;
-    /// `None` if the token is not that of this holder's lock.
+    /// Ends the lock with this token on the order of an operator. Returns the state of the request before that, or
+    /// `None` if the token does not belong to this holder's lock.
     ///
     /// It is always logged, with the address of the operator.
     pub(crate) fn revoke(&self, token: u64, by: SocketAddr) -> Option<RequestState> {
@@ -201,7 +201,7 @@ impl Holder {
         })
     }
 
-    /// Resolves when the lock is revoked. For one task at a time: that of the connection.
+    /// Resolves when the lock is revoked. Only one task can wait at a time: the task of the connection.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: the slot stays revoked until [`release`](Holder::release).
@@ -211,7 +211,7 @@ impl Holder {
         }
     }
 
-    /// Token of the lock or request, and since when it is in its state.
+    /// Token of the lock or request, and the moment at which it entered its state.
     pub(crate) fn current(&self) -> Option<(u64, Instant)> {
         match &*self.slot() {
             Slot::Empty | Slot::Revoked => None,
@@ -318,7 +318,7 @@ mod tests {
         holder.enqueue(locks, resources).expect("open")
     }
 
-    /// A holder that holds, and one that waits behind it; their tokens.
+    /// A holder with a lock, a holder that waits for that lock, and their tokens.
     fn two(locks: &LockManager) -> ([Holder; 2], [u64; 2]) {
         let [held, waiting] = [holder(Duration::ZERO), holder(Duration::ZERO)];
         let (first, acquired) = enqueue(&held, locks);

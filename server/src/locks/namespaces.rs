@@ -1,10 +1,10 @@
-//! Namespaces: a name, and a lock manager of its own.
+//! Namespaces: each has a name, and a lock manager of its own.
 //!
 //! # Invariants
 //! N1. A namespace is in the map exactly while it has members. A member is an open connection, or a closed one whose
 //!     lock is abandoned; so nothing is locked in a namespace that is dropped.
-//! N2. Tokens of a namespace never run backwards, even if it is dropped and made again: it starts after the last
-//!     token of every namespace that was dropped before.
+//! N2. Tokens of a namespace never run backwards, even if it is dropped and created again: its tokens start after the
+//!     last token of every namespace that was dropped before.
 
 use super::holder::{Client, Holder, Journal};
 use crate::metrics::Totals;
@@ -26,7 +26,7 @@ struct Map {
     by_name: HashMap<Arc<str>, Entry>,
     last_token: u64,
     closed: bool,
-    /// How many there may be.
+    /// How many namespaces are allowed.
     limit: usize,
 }
 
@@ -77,12 +77,12 @@ impl Namespace {
 pub(crate) enum NotJoined {
     /// The server is shutting down.
     Closed,
-    /// The namespace would be one too many.
+    /// The namespace does not exist, and the limit of namespaces is reached.
     Full,
 }
 
 impl Namespaces {
-    /// No namespace yet, and at most `limit` of them. Tokens start after `last_token`.
+    /// Starts without namespaces, and allows at most `limit` of them. Tokens start after `last_token`.
     pub(crate) fn new(last_token: u64, limit: usize, journal: Journal) -> Namespaces {
         let map = Map {
             by_name: HashMap::new(),
@@ -100,7 +100,7 @@ impl Namespaces {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the namespace of this name, and makes it if it does not exist.
+    /// Joins the namespace of this name, and creates it if it does not exist.
     pub(crate) fn join(&self, name: &str, client: Client) -> Result<Member, NotJoined> {
         let mut map = self.map();
         if map.closed {
@@ -136,7 +136,7 @@ impl Namespaces {
             .map(|entry| Arc::clone(&entry.namespace))
     }
 
-    /// All of them, ordered by name.
+    /// All namespaces, ordered by name.
     pub(crate) fn list(&self) -> Vec<Arc<Namespace>> {
         let map = self.map();
         let entries = map.by_name.values();
@@ -146,7 +146,7 @@ impl Namespaces {
         all
     }
 
-    /// The sums over all of them.
+    /// The sums over all namespaces.
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for namespace in self.list() {
@@ -167,7 +167,7 @@ impl Namespaces {
         }
     }
 
-    /// Waits until nothing is locked or waited for; only after [`close`](Namespaces::close).
+    /// Waits until no lock is held and no request waits; only after [`close`](Namespaces::close).
     pub(crate) async fn drained(&self) {
         for namespace in self.list() {
             namespace.locks.drained().await;
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_rise_even_if_a_namespace_is_dropped_and_made_again() {
+    fn tokens_rise_even_if_a_namespace_is_dropped_and_created_again() {
         let all = namespaces(100, 10);
         let mut last = 100;
         for _ in 0..3 {
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_server_takes_no_members() {
+    fn closed_namespaces_accept_no_members() {
         let all = namespaces(0, 10);
         let member = all.join("a", client(1)).expect("open");
         all.close();

@@ -24,7 +24,7 @@ use tracing::info;
 pub(crate) struct Connection {
     shared: Arc<Shared>,
     member: Member,
-    /// Its place among those that the server allows. An abandoned lock keeps it, so that the number of these is
+    /// The permit of the connection. An abandoned lock keeps the permit, so that the number of abandoned locks is
     /// limited as well.
     place: Arc<OwnedSemaphorePermit>,
 }
@@ -66,7 +66,7 @@ impl Connection {
         let end = self.converse(&mut websocket, &mut session).await;
         self.log("disconnected");
         self.member.disconnect();
-        // The lock is settled first: closing may take its time, and keeps the place meanwhile.
+        // The lock is settled first: closing can take a while, and keeps the permit meanwhile.
         let place = Arc::clone(&self.place);
         self.leave(session.step(Input::Ended));
         close(websocket, end).await;
@@ -176,8 +176,7 @@ impl Connection {
         }
     }
 
-    /// Withdraws a waiting request. Keeps an acquired lock for the abandon timeout, and its namespace and place
-    /// with it.
+    /// Withdraws a waiting request. Keeps an acquired lock for the abandon timeout, with its namespace and its permit.
     fn leave(self, effect: Effect) {
         if effect != Effect::Leave(Left::Holding) {
             return self.holder().release();

@@ -1,9 +1,9 @@
 //! When to ping a silent peer, and when it counts as broken: pure, told the time.
 //!
 //! ```text
-//!   heard ──── interval ────► ping ──── timeout - interval, and nothing was heard ────► broken
-//!     ▲                        │
-//!     └─ any bytes, any pong ──┘
+//!   received ── interval ────► ping ──── timeout - interval without any bytes ────► broken
+//!     ▲                          │
+//!     └─ any bytes, also a pong ─┘
 //! ```
 //!
 //! A peer counts as broken because it did not answer a ping, not because time has passed: after a pause of the whole
@@ -21,9 +21,9 @@ pub(super) struct Keepalive {
     interval: Duration,
     /// How long the peer may take to answer a ping.
     answer_timeout: Duration,
-    /// When the peer was last heard or pinged.
+    /// When bytes last came from the peer, or the last ping was sent; the later of the two.
     last: Instant,
-    /// When the peer counts as broken, if it was pinged and not heard since.
+    /// When the peer counts as broken, if it was pinged and has sent nothing since.
     deadline: Option<Instant>,
     /// Whether the deadline is the end of the last look.
     looking: bool,
@@ -32,9 +32,9 @@ pub(super) struct Keepalive {
 /// What is due.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Nothing before this time.
+    /// Nothing is due before this time.
     At(Instant),
-    /// A ping, now.
+    /// A ping is due now.
     Ping,
     /// The peer has not answered.
     Broken,
@@ -52,7 +52,7 @@ impl Keepalive {
         })
     }
 
-    /// Notes when the last bytes came from the peer. To be called before [`due`](Keepalive::due).
+    /// Records when the last bytes came from the peer. To be called before [`due`](Keepalive::due).
     pub(super) fn heard(&mut self, then: Instant) {
         if then >= self.last {
             (self.last, self.deadline, self.looking) = (then, None, false);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_come_during_the_last_look_count() {
+    fn bytes_that_arrive_during_the_last_look_count_as_an_answer() {
         let start = Instant::now();
         let mut keepalive = keepalive(15, 30, start);
         assert_eq!(keepalive.due(start + 15 * SECOND), Due::Ping);

@@ -13,13 +13,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// How many bytes may wait to be written: answers to pings, if the peer does not read them.
+/// How many bytes can wait to be written: answers to pings, if the peer does not read them.
 const MAX_UNSENT_BYTES: usize = 4 * 1024;
 
 /// How long the peer may take to close its side after the server has closed its own.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many bytes that the peer had under way are read and dropped meanwhile.
+/// How many bytes that the peer has already sent are read and dropped meanwhile.
 const MAX_DROPPED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Small buffers: most connections are idle most of the time.
@@ -34,11 +34,11 @@ pub(crate) fn websocket_config(message_bytes: usize) -> WebSocketConfig {
 
 pub(super) type WebSocket = WebSocketStream<StillReadable<TokioIo<Upgraded>>>;
 
-/// How a connection came to its end.
+/// Why a connection ends.
 pub(super) enum End {
     /// The peer closed it, or it broke.
     Gone,
-    /// The client made a mistake, or its lock was revoked: this text says so.
+    /// The client made a mistake, or its lock was revoked. The value is the error text.
     Failed(String),
     /// The server has shut down.
     ShutDown,
@@ -118,7 +118,7 @@ pub(super) async fn close(mut websocket: WebSocket, end: End) {
         }
         Ok::<(), Error>(())
     };
-    // The connection is over, whether this fails or not.
+    // The connection ends, whether this fails or not.
     let _ = timeout(CLOSE_TIMEOUT, closing).await;
 }
 

@@ -13,7 +13,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// After the first failed write it drops all written bytes. It can still be read for a moment, up to an end.
 ///
 /// A peer that resets its connection may have sent a release before. The release can still be read, but tungstenite
-/// stops reading as soon as it cannot write, be it a pong or an answer.
+/// stops reading as soon as it cannot write a pong or an answer.
 pub(super) struct StillReadable<S> {
     stream: S,
     /// When reading ends, once a write has failed.

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! # Invariants
-//! S1. There is at most one lock, and none is requested while there is one.
+//! S1. There is at most one lock or request, and no other is requested meanwhile.
 //! S2. After `Fail` or `Revoked`, only the end of the connection has an effect.
 //! S3. `Leave` comes once, and says what the connection leaves behind.
 
@@ -27,7 +27,7 @@ use locktopus_protocol::v1::{Action, Request, Response, State, fit_error, revoke
 pub enum Input<'a> {
     /// A text or binary frame arrived.
     Frame(&'a [u8]),
-    /// Bytes arrived that are not a message, such as a frame over a limit; with the problem.
+    /// Bytes arrived that are not a message, such as a frame over a limit. The value is the problem.
     Malformed(String),
     /// The request of [`Effect::Lock`] is queued, or has been granted already.
     Queued {
@@ -36,7 +36,7 @@ pub enum Input<'a> {
         /// Whether it is granted already.
         acquired: bool,
     },
-    /// The request of [`Effect::Lock`] was refused; with the reason.
+    /// The request of [`Effect::Lock`] was refused. The value is the reason.
     Refused(String),
     /// The queued request has been granted.
     Granted,
@@ -341,7 +341,7 @@ mod tests {
 
     /// Found by the fuzz target `session_steps`.
     #[test]
-    fn a_refusal_after_a_failure_is_no_second_error() {
+    fn a_refusal_after_a_failure_is_not_a_second_error() {
         let mut session = ready();
         session.step(LOCK);
         assert_fails(&mut session, MALFORMED);
