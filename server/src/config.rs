@@ -337,7 +337,7 @@ impl Flags {
                 continue;
             };
             let args = arguments(flag, &value);
-            // Read alone, so that an error is known to be of this variable.
+            // Each variable is read alone, so that an error is known to come from it.
             read(&args).map_err(|exit| ConfigError::Variable {
                 name,
                 problem: problem(exit),

@@ -143,7 +143,7 @@ impl Holder {
         self.end(&mut self.slot(), None);
     }
 
-    /// Ends the lock or request in the slot. `how` names the end for the log, if it is not that of the client.
+    /// Ends the lock or request in the slot. `how` names the cause for the log, if the client did not end it.
     fn end(&self, slot: &mut Slot, how: Option<&str>) {
         let metrics = &self.journal.metrics;
         // The lock or request is dropped within this call, after the records; dropping it ends it.

@@ -89,7 +89,7 @@ impl Connection {
                 () = holder.granted(), if session.is_waiting() => {
                     Next::Effect(session.step(Input::Granted))
                 }
-                // Before the alarm: bytes from the peer prove that it is alive.
+                // This comes before the alarm: bytes that have arrived show that the peer answers.
                 message = websocket.next() => match message {
                     Some(Ok(Message::Text(text))) => Next::Effect(session.step(Input::Frame(text.as_bytes()))),
                     Some(Ok(Message::Binary(bytes))) => Next::Effect(session.step(Input::Frame(&bytes))),

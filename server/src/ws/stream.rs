@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep, sleep};
 /// How long the stream can still be read after a write has failed.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// After the first failed write it drops all written bytes. It can still be read for a moment, up to an end.
+/// After the first failed write it drops all written bytes. It can still be read for a moment; then it ends.
 ///
 /// A peer that resets its connection may have sent a release before. The release can still be read, but tungstenite
 /// stops reading as soon as it cannot write a pong or an answer.

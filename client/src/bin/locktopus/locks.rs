@@ -172,9 +172,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                r"TOKEN  STATE     FOR  RESOURCES       CLIENT                                                     WAITS FOR",
+                r"TOKEN  STATE     FOR  RESOURCES       CLIENT                                                             WAITS FOR",
                 r"12     acquired  1s   w a/b\/c, r ''  nightly\u{1b} (127.0.0.1:4), disconnected, kept for 1m00s at most",
-                r"17     waiting   ?    r a             ?                                                          12: nightly\u{1b} (127.0.0.1:4), disconnected, kept for 1m00s at most",
+                r"17     waiting   ?    r a             ?                                                                  12: nightly\u{1b} (127.0.0.1:4), disconnected, kept for 1m00s at most",
                 "the list is cut; --limit raises its length, and --path narrows it",
             ]
         );
