@@ -208,24 +208,19 @@ async fn a_client_that_does_not_read_a_page_is_cut_off() {
     config.ping_timeout = Duration::from_secs(1);
     let server = Server::start_with(config).await;
     let bystander = Bystander::beside(&server).await;
-    let mut holders = hold_megabytes(&server, 6).await;
+    let holders = hold_megabytes(&server, 6).await;
     let head = b"GET /locks?namespace=n HTTP/1.1\r\nHost: x\r\n\r\n";
     let mut deaf = narrow(server.address).await;
     deaf.write_all(head).await.expect("sent");
     let cut_off = async {
         // Writing fails once the server has closed the socket.
         while deaf.write_all(b"x").await.is_ok() {
-            // Answers the pings.
-            for (holder, _) in &mut holders {
-                let _ = futures_util::poll!(holder.0.next());
-            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     timeout(PATIENCE, cut_off).await.expect("it is cut off");
-    for (mut holder, _) in holders {
-        holder.release().await;
-        holder.close().await;
+    for (holder, _) in holders {
+        holder.abort();
     }
     bystander.was_not_disturbed(&server).await;
 }
@@ -278,8 +273,8 @@ async fn a_set_that_is_larger_than_a_page_is_listed_alone() {
     }
 }
 
-/// Clients that each lock paths of nearly a megabyte in all, and their tokens.
-async fn hold_megabytes(server: &Server, count: usize) -> Vec<(Client, String)> {
+/// Tasks that each lock paths of nearly a megabyte in all and answer pings, and their tokens.
+async fn hold_megabytes(server: &Server, count: usize) -> Vec<(JoinHandle<()>, String)> {
     let mut holders = Vec::new();
     for holder in 0..count {
         let set: Vec<String> = (0..60)
@@ -287,7 +282,8 @@ async fn hold_megabytes(server: &Server, count: usize) -> Vec<(Client, String)> 
             .collect();
         let mut client = server.connect("namespace=n").await;
         let token = client.lock(&set.join(" ")).await;
-        holders.push((client, token));
+        let reading = async move { while client.0.next().await.is_some() {} };
+        holders.push((tokio::spawn(reading), token));
     }
     holders
 }
