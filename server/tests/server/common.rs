@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -34,9 +34,21 @@ impl Server {
     }
 
     pub(crate) async fn start_with(config: Config) -> Server {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .expect("a free port");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        Server::listen(socket, config)
+    }
+
+    /// A server with small send buffers: they are soon full if a client does not read.
+    pub(crate) async fn start_narrow(config: Config) -> Server {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_send_buffer_size(4096).expect("a size");
+        Server::listen(socket, config)
+    }
+
+    fn listen(socket: TcpSocket, config: Config) -> Server {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(loopback).expect("a free port");
+        let listener = socket.listen(1024).expect("listens");
         let address = listener.local_addr().expect("bound");
         let secrets = Secrets::load(&config).expect("good files");
         let shared = secrets.clone();
@@ -210,17 +222,18 @@ pub(crate) async fn until_shutting_down(address: SocketAddr) {
     panic!("the server does not shut down");
 }
 
-/// A socket with a small receive buffer.
+/// A socket with small buffers.
 pub(crate) async fn narrow(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a size");
+    socket.set_send_buffer_size(4096).expect("a size");
     socket.connect(address).await.expect("connects")
 }
 
 pub(crate) struct Client<S = TcpStream>(pub(crate) WebSocketStream<S>);
 
 impl Client {
-    /// Connects with a small receive buffer: a server that sends to a client that does not read notices it soon.
+    /// Connects with small buffers.
     pub(crate) async fn connect_narrow(address: SocketAddr, query: &str) -> Client {
         let url = format!("ws://{address}/v1?{query}");
         let connected = client_async(url, narrow(address).await).await;

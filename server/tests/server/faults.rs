@@ -44,6 +44,8 @@ impl Bystander {
                 client.lock("w:bystander").await;
                 client.release().await;
                 rounds += 1;
+                // Leaves the processor to the fault.
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
             client.close().await;
             rounds
@@ -181,7 +183,7 @@ async fn without_a_ping_interval_no_pings_are_sent() {
 
 #[tokio::test]
 async fn a_client_that_stops_reading_is_closed() {
-    let server = Server::start_with(quick()).await;
+    let server = Server::start_narrow(quick()).await;
     let bystander = Bystander::beside(&server).await;
     let mut deaf = Client::connect_narrow(server.address, "namespace=n").await;
     // Until the server reads no more, because its answers are not read.
@@ -206,7 +208,7 @@ async fn a_client_that_does_not_read_a_page_is_cut_off() {
     let mut config = quick();
     config.max_message_bytes = 1024 * 1024;
     config.ping_timeout = Duration::from_secs(1);
-    let server = Server::start_with(config).await;
+    let server = Server::start_narrow(config).await;
     let bystander = Bystander::beside(&server).await;
     let holders = hold_megabytes(&server, 6).await;
     let head = b"GET /locks?namespace=n HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -292,7 +294,7 @@ async fn hold_megabytes(server: &Server, count: usize) -> Vec<(JoinHandle<()>, S
 async fn the_lock_of_a_client_that_stops_reading_can_be_revoked() {
     let mut config = quick();
     config.ping_timeout = PATIENCE;
-    let server = Server::start_with(config).await;
+    let server = Server::start_narrow(config).await;
     let bystander = Bystander::beside(&server).await;
     let mut deaf = server.connect("namespace=n").await;
     let held = deaf.lock("w:a").await;
@@ -318,7 +320,7 @@ async fn the_lock_of_a_client_that_stops_reading_can_be_revoked() {
 async fn a_client_that_sends_and_does_not_read_is_closed() {
     let mut config = quick();
     config.ping_timeout = Duration::from_millis(500);
-    let server = Server::start_with(config).await;
+    let server = Server::start_narrow(config).await;
     let mut talker = Client::connect_narrow(server.address, "namespace=n").await;
     talker.lock("w:a").await;
     let ping = Message::Ping(vec![0; 100].into());
