@@ -38,7 +38,7 @@ fn main() {
     println!("cargo:rerun-if-changed={ENGINE}");
     println!("cargo:rerun-if-changed=mutations.rs");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it")).join("engine");
-    // The copy must not keep a file that the engine has lost.
+    // The copy must not keep a file that the engine no longer has.
     let _ = fs::remove_dir_all(&out);
     let mut copied = Vec::new();
     copy(Path::new(ENGINE), Path::new(""), &out, &mut copied);

@@ -1,8 +1,8 @@
 // The mutations: deliberate defects of the engine, and their places in its source.
 //
-// The build script and the library include this table. The build script makes the switches of it, the
-// library the type `Mutation`. A row is a name, a doc comment that says what must notice the mutation and
-// why, and the edits:
+// The build script and the library include this table. The build script makes the switches from it, and the
+// library makes the type `Mutation`. A row is a name, a doc comment that says what the mutation breaks and
+// how that is noticed, and the edits:
 //
 //     "file": "text" => "instead";
 //
@@ -20,8 +20,8 @@ mutations! {
         "request.rs": "self.ticket.store(PUBLISHED, Ordering::Release);" => "";
     }
 
-    /// Breaks guarantee 1: a published request without a ticket passes for a later one. Its owner may have
-    /// drawn a smaller number already.
+    /// Breaks guarantee 1: a published request without a ticket is treated as a later one. Its owner may
+    /// have drawn a smaller number already.
     NoHelping {
         "request.rs": "PUBLISHED => «self.draw(clock)»" => "PUBLISHED";
     }

@@ -1,4 +1,4 @@
-//! Hunts for bugs on the real structures until it finds one or is stopped.
+//! Runs random operations on the real structures until it finds a bug or is stopped.
 //!
 //! ```sh
 //! cargo run --release -p locktopus-engine --example bug_finder -- [THREADS [SECONDS]]

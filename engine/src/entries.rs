@@ -45,7 +45,7 @@ struct Section {
     marks: CachePadded<AtomicU64>,
 }
 
-/// For which request the table is walked.
+/// The request for which the table is walked.
 pub(crate) struct Walker<'a> {
     pub(crate) resources: &'a [Resource],
     pub(crate) ticket: u64,
@@ -102,7 +102,7 @@ impl Entries {
         let own = self.section(only.mode).insert(only, request, guard);
         let ticket = request.publish(clock);
         // If no other ticket was drawn between our birth and our ticket, then every entry at our path that
-        // sorts before ours was born with us or later, hence drew later. So only entries behind ours
+        // sorts before ours has our birth or a later one, hence a later ticket. So only entries behind ours
         // matter, and one step shows whether there are any in our subtree.
         let own_writes_are_clear = only.mode == Mode::Write
             && ticket == request.birth
@@ -126,7 +126,7 @@ impl Entries {
     }
 
     /// The next request, from the cursor on, that the walker has to wait for, and the cursor that stands
-    /// on it. `None`: there is no such request, and there never will be.
+    /// on it. `None` means that there is no such request, and that there never will be.
     pub(crate) fn next_blocker<'g>(
         &'g self,
         walker: &Walker<'_>,
@@ -160,7 +160,7 @@ impl Entries {
 
     /// The next outstanding request after the given place of the listing, and its place.
     ///
-    /// A request is listed at the first of its resources. Each step pins anew, so a listing may be read
+    /// A request is listed at the first of its resources. Each step pins anew, so a listing can be read
     /// slowly.
     pub(crate) fn next_listed(&self, place: &mut Place) -> Option<RequestInfo> {
         let guard = pin();
@@ -191,18 +191,18 @@ impl Place {
     pub(crate) const START: Place = Place(Some((Mode::Write, None)));
 }
 
-/// Pairs with the removal of entries that the walk did not meet any more. On some machines the skiplist
+/// Pairs with the removal of entries that the walk no longer met. On some machines the skiplist
 /// reads with consume ordering, which orders only the data reached through the pointer. The data that the
 /// last holder wrote is elsewhere.
 fn fence_after_walk() {
     fence(Ordering::Acquire);
 }
 
-/// The entry of a request in a listing; `None` if the request is entering, refused or gone.
+/// The entry of a request in a listing; `None` if the request is entering, was refused or has left.
 fn info(request: &Request) -> Option<RequestInfo> {
     let token = request.ticket();
     let acquired = request.granted.is_set();
-    // In this order: a withdrawal sets `granted`, too, after `released`.
+    // `granted` is read before `released`: a withdrawal sets `granted`, too, after `released`.
     if token >= CLOSED || request.released.is_set() {
         return None;
     }
@@ -233,7 +233,7 @@ impl Section {
 
     fn mark(&self, resource: &Resource) {
         // T4. Relaxed: the draw publishes the mark, as it publishes the entry. A mark that another request
-        // has set will do: if we read it as set, then so does every walk with a later ticket.
+        // has set is enough: if we read it as set, then so does every walk with a later ticket.
         let mark = Marks::of(resource.path.depth());
         if self.marks.load(Ordering::Relaxed) & mark == 0 {
             self.marks.fetch_or(mark, Ordering::Relaxed);

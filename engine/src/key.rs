@@ -39,7 +39,8 @@ impl PartialOrd for Key {
     }
 }
 
-/// The depths at which a list has ever had an entry: a bit for each, the last one for all from 63 on.
+/// The depths at which a list has ever had an entry: a bit for each. The last bit stands for all depths
+/// from 63 on.
 ///
 /// Depths that were never locked are not searched.
 #[derive(Clone, Copy)]

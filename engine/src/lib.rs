@@ -61,8 +61,8 @@
 //! clock; a thread that meets a published request without a ticket draws one for it. Then the request walks
 //! the part of the table where conflicts can be: the ancestors of its path, the path, and its subtree,
 //! which is one range. At the first earlier request it leaves a *watch* there and returns. When that request is
-//! released, the walk goes on from where it stopped, and at its end the request is granted. The sources say
-//! why this is right, each file for its part; begin with `entries.rs`.
+//! released, the walk goes on from where it stopped, and at its end the request is granted. Each source
+//! file argues why its part is correct; begin with `entries.rs`.
 //!
 //! # Trade-offs
 //!

@@ -58,7 +58,7 @@ pub struct LockManager {
 }
 
 impl LockManager {
-    /// A lock manager with nothing locked. Its tokens start at 1.
+    /// A lock manager without locks. Its tokens start at 1.
     #[must_use]
     pub fn new() -> LockManager {
         LockManager::with_last_token(0)
@@ -197,8 +197,8 @@ impl LockManager {
     /// Lists the outstanding requests, with their states and the requests that they wait for. They are ordered
     /// by the mode and the path of their first resource, writes before reads.
     ///
-    /// The listing is no snapshot. A request that is outstanding throughout is listed once; a request that
-    /// comes or goes meanwhile may be missing. The iterator blocks nothing and may be read slowly.
+    /// The listing is not a snapshot. A request that is outstanding throughout is listed once; a request that
+    /// enters or leaves meanwhile may be missing. The iterator blocks no operation, and can be read slowly.
     /// Cost: O(log outstanding) for each request, and one step for each entry that is not the first entry
     /// of its request.
     pub fn requests(&self) -> impl Iterator<Item = RequestInfo> + use<> {
@@ -208,8 +208,8 @@ impl LockManager {
         }
     }
 
-    /// Refuses new requests from now on, in all clones. Outstanding requests go on: they are granted in
-    /// their turn, and released as always.
+    /// Refuses new requests from now on, in all clones. Outstanding requests are not affected: they are
+    /// granted in their turn, and released as usual.
     pub fn close(&self) {
         self.table.close();
     }
@@ -223,7 +223,7 @@ impl LockManager {
     /// Waits until the lock manager is closed and no request is outstanding.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing; call it again.
+    /// Dropping the future loses nothing; `drained` can be called again.
     pub fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
         let table = Arc::clone(&self.table);
         async move {

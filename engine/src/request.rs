@@ -30,7 +30,7 @@ const PUBLISHED: u64 = u64::MAX - 1;
 pub(crate) struct Request {
     /// PUBLISHING, PUBLISHED, or the ticket.
     ticket: AtomicU64,
-    /// The clock before the entries were made: at most the ticket. Part of their keys.
+    /// The number of the clock before the entries were made, at most the ticket. It is part of their keys.
     pub(crate) birth: u64,
     /// A withdrawal sets it, too, after `released`, so that no grant comes later.
     pub(crate) granted: Event<Arc<Waiter>>,
@@ -69,8 +69,8 @@ impl Request {
         self.draw(clock)
     }
 
-    /// Its ticket. Without one, a number that compares as later than every ticket drawn so far: any thread
-    /// that draws a ticket for it from now on draws a later one.
+    /// Its ticket. Without a ticket, a number that compares as later than every ticket drawn so far: any
+    /// thread that draws a ticket for it from now on draws a later one.
     pub(crate) fn order(&self, clock: &Clock) -> u64 {
         match self.ticket.load(Ordering::Acquire) {
             // The owner may have drawn a number smaller than ours without having written it yet. We draw
@@ -101,8 +101,8 @@ impl Request {
         self.waits_for.load(Ordering::Relaxed)
     }
 
-    /// Notes the request that it is about to watch; whether that is the first one. Called by the advancing
-    /// thread before it pushes the watch: from then on another thread may advance the request.
+    /// Records the request that it is about to watch. Returns whether that is the first one. Called by the
+    /// advancing thread before it pushes the watch: from then on another thread may advance the request.
     pub(crate) fn about_to_watch(&self, blocker: &Arc<Request>) -> bool {
         self.watched.put(Arc::clone(blocker));
         self.waits_for.swap(blocker.ticket(), Ordering::Relaxed) == 0

@@ -86,7 +86,7 @@ impl Resource {
 
 /// The resources of one request: within the limits, ordered by path, without redundant ones.
 ///
-/// A set of one resource, the most frequent one, needs no allocation.
+/// A set of one resource, the most frequent case, needs no allocation.
 #[derive(Debug)]
 pub(crate) enum ResourceSet {
     One(Resource),
@@ -126,7 +126,7 @@ impl ResourceSet {
     /// Drops each resource that another one of the set covers: the request would only meet itself there.
     fn reduce(mut all: Vec<Resource>) -> ResourceSet {
         all.sort_unstable_by(|a, b| a.path.cmp(&b.path).then(a.mode.cmp(&b.mode)));
-        // A resource sorts behind all that cover it. Above any path, at most two resources are kept: a read
+        // A resource sorts behind all resources that cover it. Above any path, at most two are kept: a read
         // and, below it, a write. So there are two resources to look back at.
         let mut above: [Option<Resource>; 2] = [None, None];
         all.retain(|resource| {

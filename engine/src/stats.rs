@@ -42,7 +42,7 @@ pub struct RequestInfo {
     pub resources: Vec<Resource>,
     /// Whether it holds its lock or waits.
     pub state: RequestState,
-    /// The token of an earlier request that it waits for. There may be more of them; when this one has
-    /// ended, the next is named.
+    /// The token of one earlier request that it waits for. There may be others; when this one has ended,
+    /// the next one is named.
     pub waits_for: Option<u64>,
 }

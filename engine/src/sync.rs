@@ -81,7 +81,8 @@ pub(crate) fn park(deadline: Option<Instant>) -> bool {
     true
 }
 
-/// The value, if this was the last reference. Of several threads that drop theirs, exactly one gets it.
+/// The value, if this was the last reference. Of several threads that drop their references, exactly one
+/// gets the value.
 pub(crate) fn into_inner<T>(last: Arc<T>) -> Option<T> {
     Arc::into_inner(last)
 }

@@ -81,11 +81,12 @@ impl Table {
         self.end(request, guard);
     }
 
-    /// The part of leaving that is not about entries.
+    /// Ends a request whose entries have been removed.
     pub(crate) fn end(&self, request: &Arc<Request>, guard: Guard) {
         let watches = request.released.set();
-        // After `released`, so that a listing never takes this for a grant. The waiters taken here belong
-        // to tasks that no longer wait. Dropping their wakers runs foreign code, so that comes last.
+        // `granted` is set after `released`, so that a listing never reports this as a grant. The waiters
+        // taken here belong to tasks that no longer wait. Dropping their wakers runs foreign code, so that
+        // comes last.
         let _given_up = if request.granted.is_set() {
             None
         } else {
@@ -99,8 +100,8 @@ impl Table {
         self.serve(watches, guard).wake();
     }
 
-    /// Advances the requests that watched an ended one, and those found on the way. Returns the waiters to
-    /// wake.
+    /// Advances the requests that watched an ended one, and the requests found on the way. Returns the waiters
+    /// to wake.
     ///
     /// All grants come before the first wake, so that a thread that spins or polls does not wait for the
     /// wake-ups of others.
@@ -194,7 +195,7 @@ impl Table {
     /// Refuses requests from now on.
     pub(crate) fn close(&self) {
         self.clock.close();
-        // Even if another thread has closed the clock: it may be suspended at this point.
+        // This happens even if another thread has closed the clock: that thread may be suspended at this point.
         let mut wakes = Wakes::default();
         wakes.add(self.closed.set().into_iter().flatten());
         wakes.wake();
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_queue_is_left_in_any_order() {
+    fn the_requests_of_a_long_queue_leave_in_any_order() {
         let table = Table::new(1);
         let mut queue: Vec<_> = (0..50_000).map(|_| enter(&table, Mode::Write)).collect();
         for request in queue.drain(..).rev() {

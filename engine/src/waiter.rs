@@ -44,8 +44,8 @@ impl Wakes {
         self.0.extend(waiters);
     }
 
-    /// Wakes them all, even if a waker panics. The panic goes on afterwards, unless the thread is panicking
-    /// already.
+    /// Wakes all of them, even if a waker panics. The panic continues afterwards, unless the thread is already
+    /// panicking.
     #[inline]
     pub(crate) fn wake(self) {
         if !self.0.is_empty() {
@@ -56,7 +56,7 @@ impl Wakes {
     fn wake_all(self) {
         let mut panic = None;
         for waiter in self.0 {
-            // Unwind safe: the engine has nothing half done while a waker runs.
+            // Unwind safe: no operation of the engine is half done while a waker runs.
             let woken = catch_unwind(AssertUnwindSafe(move || {
                 waiter.wake();
                 drop(waiter);
@@ -159,7 +159,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Blocks the thread until the event is set or the deadline has passed. No deadline is no limit.
+/// Blocks the thread until the event is set or the deadline has passed. Without a deadline the wait has no limit.
 pub(crate) fn block_on(event: &Event<Arc<Waiter>>, deadline: Option<Instant>) {
     if spin_until(|| event.is_set()) {
         return;

@@ -25,7 +25,7 @@ pub(crate) enum Span {
 }
 
 impl Span {
-    /// The first span from this one on that may have entries; none if this is one behind the parent.
+    /// The first span from this one on that may have entries. `None` if there is no such span, as behind the parent.
     fn or_next(self, path: &Path, marks: Marks) -> Option<Span> {
         let depth = match self {
             Span::Subtree if marks.any_from(path.depth()) => return Some(Span::Subtree),
@@ -152,7 +152,7 @@ impl<'a> Walk<'a> {
                     // All deeper ancestors sort behind `beyond`.
                     common + 1
                 } else {
-                    // All of them sort before it.
+                    // All deeper ancestors sort before `beyond`.
                     path.depth()
                 };
                 Span::Ancestor((first as u16).max(depth + 1))

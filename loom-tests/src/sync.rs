@@ -19,7 +19,7 @@
 //!   and a removed entry is kept to the end of the model.
 //! - The links between the entries of a skiplist, and with them its consume loads and the fence after a
 //!   walk: the twin reaches each entry by itself, with Acquire.
-//! - Sequential consistency: loom takes it for Acquire and Release.
+//! - Sequential consistency: loom treats it as Acquire and Release.
 //! - The order of the changes to the statistics: a [`Counter`] and the length of a list are outside of the
 //!   model. Only their sums matter. As atomics of the model they would multiply the executions.
 //!
@@ -36,8 +36,8 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-/// The largest number of entries that a model inserts into one list. loom wants an atomic to be made before
-/// all accesses to it, so the slots are made with the list.
+/// The largest number of entries that a model inserts into one list. loom requires that an atomic is created
+/// before all accesses to it, so the slots are created with the list.
 const SLOTS: usize = 8;
 
 /// The first retired subscriber is worth a purge.
@@ -84,7 +84,7 @@ impl Guard {
     pub(crate) fn flush(&self) {}
 }
 
-/// The engine drops a guard early where that matters; clippy wants such a type to have a `Drop`.
+/// The engine drops a guard early where that matters; clippy demands that such a type has a `Drop`.
 impl Drop for Guard {
     fn drop(&mut self) {}
 }
@@ -126,7 +126,7 @@ thread_local! {
     static IDENTITIES: Unmodelled<BTreeMap<usize, usize>> = Unmodelled::new(BTreeMap::new());
 }
 
-/// Forgets the execution before. A model must call this first.
+/// Forgets the previous execution. A model must call this first.
 pub fn begin() {
     IDENTITIES.with(|seen| seen.lock().clear());
 }

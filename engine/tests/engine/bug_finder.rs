@@ -6,7 +6,7 @@
 //! - Order: the token of a holder that enters a cell is larger than the tokens of all conflicting holders
 //!   that were there before.
 //! - No lost wake-up: a wait that takes longer than [`LOST`] counts as one.
-//! - Nothing is left: at the end the table is empty.
+//! - No request is left: at the end the table is empty.
 
 use locktopus_engine::{Lock, LockManager, Path, Pending, Resource};
 use std::fmt;

@@ -114,7 +114,7 @@ fn statistics_count_requests_and_resources() {
 }
 
 #[test]
-fn after_close_new_locks_are_refused_and_old_ones_go_on() {
+fn after_close_new_requests_are_refused_and_outstanding_ones_are_granted() {
     let locks = LockManager::new();
     let first = lock(&locks, "w:a");
     let second = enqueue(&locks, "w:a");

@@ -6,7 +6,7 @@
 //! 3. tokens grow with the order of requests;
 //! 4. statistics and listing agree with the handles, and a waiting request is listed with an earlier,
 //!    conflicting, outstanding request as the one that it waits for;
-//! 5. at the end nothing is left.
+//! 5. at the end no request is left.
 
 use super::outstanding::Outstanding;
 use locktopus_engine::{LockManager, Path, RequestState, Resource};
@@ -18,7 +18,7 @@ enum Step {
     /// Turns a granted request into a lock, by an index as below.
     Convert(usize),
     TryLock(Vec<Resource>),
-    /// Releases or withdraws one of the outstanding, by an index that is taken modulo their number.
+    /// Releases or withdraws an outstanding request, by an index that is taken modulo their number.
     End(usize),
 }
 

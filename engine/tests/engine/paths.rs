@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-/// Short segments of troublesome characters, so that pairs are often equal or nested.
+/// Short segments, many with characters that the encoding escapes. Pairs are often equal or nested.
 fn segments() -> impl Strategy<Value = Vec<String>> {
     let tricky = prop::sample::select(vec![
         "",

@@ -153,7 +153,7 @@ fn all_readers_behind_a_writer_are_woken() {
 }
 
 #[test]
-fn a_waker_that_panics_does_not_keep_others_asleep() {
+fn a_waker_that_panics_does_not_keep_others_waiting() {
     struct Panics;
     impl Wake for Panics {
         fn wake(self: Arc<Self>) {
@@ -176,7 +176,7 @@ fn a_waker_that_panics_does_not_keep_others_asleep() {
 
 /// The waker of an abandoned wait stays behind for a while. Dropping it runs foreign code.
 #[test]
-fn a_waker_that_panics_when_it_is_dropped_strands_no_request() {
+fn a_waker_that_panics_when_it_is_dropped_leaves_no_request_behind() {
     struct Panics;
     impl Wake for Panics {
         fn wake(self: Arc<Self>) {}
@@ -236,7 +236,7 @@ fn a_waker_may_call_back_into_the_engine() {
 }
 
 #[test]
-fn a_blocked_thread_goes_on_when_it_is_granted() {
+fn a_blocked_thread_continues_when_its_request_is_granted() {
     let locks = LockManager::new();
     let first = lock(&locks, "r:a");
     let blocked = |run: fn(&LockManager)| {

@@ -16,7 +16,7 @@ pub(crate) struct Bounds {
     pub(crate) full: usize,
 }
 
-/// Explores a scenario within the bound that the environment asks for.
+/// Explores a scenario within the bound that the environment sets.
 pub(crate) fn explore_within(bounds: Bounds, scenario: fn()) {
     let bound = match env::var("LOOM_MAX_PREEMPTIONS") {
         Ok(bound) => bound.parse().expect("LOOM_MAX_PREEMPTIONS is a number"),

@@ -122,7 +122,7 @@ pub(crate) fn a_waiter_sees_the_writes_of_the_last_holder() {
         })
     };
     let waiter = enqueue(&locks, "w:a");
-    // A thread that joins must not be unparked: loom takes that for the end of the joined thread.
+    // A thread that joins must not be unparked: loom treats that as the end of the joined thread.
     let waits = thread::spawn(move || {
         let lock = waiter.wait();
         assert_eq!(written.load(Ordering::Relaxed), 1);

@@ -92,7 +92,7 @@ pub(crate) fn a_panicking_waker_stops_no_other_grant() {
 pub(crate) fn a_parking_thread_races_the_grant() {
     let locks = LockManager::new();
     let (holder, waiter) = (lock(&locks, "w:a"), enqueue(&locks, "w:a"));
-    // A thread that joins must not be unparked: loom takes that for the end of the joined thread.
+    // A thread that joins must not be unparked: loom treats that as the end of the joined thread.
     let waits = thread::spawn(move || waiter.wait());
     holder.release();
     check_to_the_end(&locks, [waits.join().expect("no panic")]);
@@ -104,7 +104,7 @@ pub(crate) fn a_timeout_races_the_grant() {
     let (holder, waiter) = (lock(&locks, "w:a"), enqueue(&locks, "w:a"));
     let wakeups = Arc::new(Wakeups::default());
     let waker = Waker::from(Arc::clone(&wakeups));
-    // A thread that joins must not be unparked: loom takes that for the end of the joined thread.
+    // A thread that joins must not be unparked: loom treats that as the end of the joined thread.
     let waits = thread::spawn(move || {
         let timed_out = |mut waiter| match poll(&waker, &mut waiter) {
             Poll::Ready(lock) => Ok(lock),
@@ -124,7 +124,7 @@ pub(crate) fn a_timeout_races_the_grant() {
     }
 }
 
-/// The waiter is polled, then converted, and dropped if it still waits. A lock that comes of it sees the
+/// The waiter is polled, then converted, and dropped if it still waits. The lock that it becomes sees the
 /// writes of the holder. The next request is granted in any case.
 pub(crate) fn a_conversion_races_the_grant() {
     let locks = LockManager::new();

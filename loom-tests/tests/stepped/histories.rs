@@ -7,7 +7,7 @@
 //! 2. at no step do two conflicting requests hold their locks;
 //! 3. a request that starts after another one has returned gets a larger token;
 //! 4. after each round the statistics and the listing agree with the handles;
-//! 5. at the end nothing is left.
+//! 5. at the end no request is left.
 
 use crate::shared::{Outstanding, check, conflict};
 use crate::{LockManager, Path, Resource};

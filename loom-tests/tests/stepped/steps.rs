@@ -42,7 +42,7 @@ pub(crate) fn without_steps<R>(reclaim: impl FnOnce() -> R) -> R {
 
 /// Called before every access to shared state.
 pub(crate) fn step() {
-    // The unwinding after a failed check goes straight on.
+    // The unwinding after a failed check takes no steps.
     if IS_OFF.get() || thread::panicking() {
         return;
     }
@@ -64,7 +64,7 @@ pub(crate) fn step() {
             suspended
                 .send(())
                 .expect("the test waits for the suspension");
-            // An error means that the test has failed. It says so itself.
+            // An error means that the test has failed, and the test reports that itself.
             let _ = resume.recv();
             *suspension = None;
         }

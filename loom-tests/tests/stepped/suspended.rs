@@ -1,6 +1,6 @@
 //! Lock-freedom: a thread is suspended at each step of an operation in turn. Meanwhile another thread goes on
 //! with thousands of operations, on conflicting and on disjoint paths. Then the suspended thread resumes, and
-//! the grant rule holds for all that is outstanding.
+//! the grant rule holds for all outstanding requests.
 
 use crate::shared::{Outstanding, check_to_the_end, enqueue, lock, set};
 use crate::steps::{Suspension, suspend};

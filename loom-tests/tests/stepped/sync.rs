@@ -1,5 +1,5 @@
 //! The engine's own `sync`, with a step before every access. There are no steps inside the skiplist and
-//! inside `arc-swap`; both say of themselves that they are lock-free.
+//! inside `arc-swap`; both are documented as lock-free.
 
 #[path = "../../../engine/src/sync.rs"]
 mod real;

@@ -85,7 +85,7 @@ test('a release while enqueued withdraws the request', async () => {
   await writer.release();
   assert.equal(await given, false, 'acquire() reports the withdrawal');
   assert.equal(await reader.acquire(), true, 'the reader is granted');
-  assert.equal(await writer.lock(write('b')), true, 'the connection goes on');
+  assert.equal(await writer.lock(write('b')), true, 'the connection still works');
 });
 
 test('a release at the moment of the grant releases the lock', async () => {
@@ -119,7 +119,7 @@ test('an enqueued client that closes delays no other client', async () => {
   assert.equal(await reader.acquire(), true);
 });
 
-test('a bad request rejects and closes with the same error', async () => {
+test('after a bad request the promise rejects and the connection closes, with the same error', async () => {
   const client = await connect('bad');
   const closed = new Promise((resolve) => client.onConnectionClose(resolve));
   const messages = [];

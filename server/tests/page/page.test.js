@@ -238,7 +238,7 @@ test('a refused release shows the answer of the server', async (t) => {
   await problem.waitFor({ state: 'hidden' });
 });
 
-test('HTML in paths, names and namespaces is text', async (t) => {
+test('HTML in paths, names and namespaces is shown as text', async (t) => {
   const page = await open(t);
   const evil = '<img src=x onerror="document.title=\'run\'"><b>bold</b>';
   const card = await connection(page, evil, `client ${evil}`, evil.replaceAll('/', '\\/'));
@@ -274,7 +274,7 @@ test('an update keeps the focus and the closed nodes', async (t) => {
   assert.equal(await page.evaluate(() => document.activeElement.id), 'locks-title', 'the focus goes to the title');
 });
 
-test('a cut listing says so, and connections may be unknown', async (t) => {
+test('the page says that a listing is cut, and shows requests of unknown connections', async (t) => {
   const lock = (token, path) => ({ token, state: 'waiting', since_ms: 3_723_000, waits_for: null, connection: null, resources: [{ type: 'read', path }] });
   const many = Array.from({ length: 2100 }, (_, i) => ({ type: 'write', path: ['many', `${i}`] }));
   const deep = Array.from({ length: 1000 }, (_, i) => lock(`${i + 10}`, Array(i + 1).fill('deep')));
@@ -287,7 +287,7 @@ test('a cut listing says so, and connections may be unknown', async (t) => {
   await page.getByText('Only the first 1002 requests are shown').waitFor();
   await page.getByText('Only the first 2000 of their paths are shown').waitFor();
   const root = page.getByTestId('node').filter({ hasText: 'the root: everything' });
-  await root.getByText('connection not known').waitFor();
+  await root.getByText('unknown connection').waitFor();
   await root.getByText('for 1 h 02 min').waitFor();
   assert.equal(await page.getByTestId('request').count(), 2000);
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth));
@@ -311,7 +311,7 @@ test('the page fits into a width of 360 pixels', async (t) => {
     const { left, right } = button.getBoundingClientRect();
     return left < 0 || right > window.innerWidth;
   }).length);
-  assert.equal(outside, 0, 'every button is inside');
+  assert.equal(outside, 0, 'every button is inside the page');
   await row(page, 'second').getByRole('button', { name: /by force/ }).click();
   await fits('with the dialog');
 });

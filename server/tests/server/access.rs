@@ -44,7 +44,7 @@ async fn pages_of_other_origins_are_refused_unless_named() {
     server.until_empty().await;
 }
 
-/// A token for all namespaces, and one for those that begin with `app-`.
+/// A token for all namespaces, and a token for namespaces that begin with `app-`.
 fn with_token_file(folder: &Path) -> Config {
     let file = folder.join("tokens");
     fs::write(&file, "# all\nmaster-key\n\nsome-key app-\n").expect("written");
@@ -204,7 +204,7 @@ async fn a_server_with_a_certificate_speaks_https_and_wss() {
     client.lock("w:a").await;
     client.release().await;
 
-    // A client without a handshake is closed after the timeout.
+    // A socket without a handshake is closed after the timeout.
     let mut silent = TcpStream::connect(server.address).await.expect("connects");
     let mut rest = Vec::new();
     let closed = timeout(PATIENCE, silent.read_to_end(&mut rest)).await;
@@ -287,7 +287,7 @@ async fn each_limit_on_connections_is_refused_with_its_number() {
     assert_eq!(
         server.get("/healthz").await.0,
         200,
-        "pages are no connections"
+        "requests for pages are not connections"
     );
     second.close().await;
     third.close().await;

@@ -14,13 +14,13 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-/// No step of a test takes as long: a longer wait is a failure.
+/// Longer than any step of a test takes: a longer wait is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Longer than any test.
 pub(crate) const HOUR: &str = "abandon-timeout-ms=3600000";
 
-/// A running server. Dropping it leaves it to the end of the runtime.
+/// A running server. Dropping this handle does not stop it; it ends with the runtime.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) secrets: Secrets,

@@ -354,7 +354,7 @@ fn a_bad_value_names_its_source_and_what_is_allowed() {
 }
 
 #[test]
-fn a_bad_variable_is_no_error_where_its_flag_is_given() {
+fn a_bad_variable_is_ignored_if_its_flag_is_given() {
     let variables = [("LOCKTOPUS_PORT", "many"), ("LOCKTOPUS_HOST", "h")];
     let config = config("--port 1", &variables);
     assert_eq!((config.host.as_str(), config.port), ("h", 1));
@@ -362,7 +362,7 @@ fn a_bad_variable_is_no_error_where_its_flag_is_given() {
 }
 
 #[test]
-fn help_and_readme_name_every_flag_and_the_help_its_variable() {
+fn help_and_readme_name_every_flag_and_the_help_names_every_variable() {
     let readme = include_str!("../../README.md");
     let help = printed("-h");
     assert_eq!(help, printed("--help"));

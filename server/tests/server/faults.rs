@@ -27,7 +27,7 @@ fn quick() -> Config {
     config
 }
 
-/// Locks and releases a path of its own all the time. The test fails if it is disturbed.
+/// A client that locks and releases a path of its own all the time. The test fails if it is disturbed.
 struct Bystander {
     stop: Arc<AtomicBool>,
     task: JoinHandle<usize>,
@@ -227,7 +227,7 @@ async fn a_client_that_does_not_read_a_page_is_cut_off() {
     bystander.was_not_disturbed(&server).await;
 }
 
-/// The list is limited in bytes, too: thousands of the largest sets would make gigabytes.
+/// The list is limited in bytes, too: thousands of the largest sets would take gigabytes.
 #[tokio::test]
 async fn a_page_of_large_sets_is_bounded_and_has_the_first_tokens_without_a_gap() {
     let mut config = Config::default();
@@ -378,7 +378,11 @@ async fn a_thousand_connections_that_open_and_vanish_leave_nothing_behind() {
             }
         });
         let all = timeout(PATIENCE, join_all(come_and_go)).await;
-        assert_eq!(all.expect("all come and go").len(), 500, "round {round}");
+        assert_eq!(
+            all.expect("all connections end").len(),
+            500,
+            "round {round}"
+        );
         bystander.was_not_disturbed(&server).await;
     }
 }

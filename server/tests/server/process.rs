@@ -58,7 +58,7 @@ impl Process {
         let status = loop {
             match self.child.try_wait().expect("a child") {
                 Some(status) => break status,
-                None if start.elapsed() > PATIENCE => panic!("it does not exit"),
+                None if start.elapsed() > PATIENCE => panic!("the server does not exit"),
                 None => thread::sleep(Duration::from_millis(5)),
             }
         };
@@ -100,7 +100,7 @@ fn a_variable_is_used_where_its_flag_is_not_given() {
 }
 
 #[test]
-fn a_bad_value_is_a_clear_error_and_exit_status_2() {
+fn a_bad_value_is_named_and_gives_exit_status_2() {
     for (args, part) in [
         (&["--port", "x"][..], "--port"),
         (&["--port=70000"], "--port"),
@@ -143,7 +143,7 @@ fn help_and_version_go_to_stdout() {
 }
 
 #[test]
-fn an_address_in_use_is_a_clear_error() {
+fn the_error_for_an_address_in_use_names_the_address() {
     let first = on_loopback(&[]);
     let port = first.address.port().to_string();
     let output = output(&["--host=127.0.0.1", "--port", &port]);
@@ -182,7 +182,7 @@ async fn the_first_signal_waits_for_locks_and_the_second_does_not() {
 }
 
 #[tokio::test]
-async fn connections_and_locks_are_logged_if_the_flags_say_so() {
+async fn connections_and_locks_are_logged_only_with_their_flags() {
     for logged in [false, true] {
         let flags: &[&str] = if logged {
             &["--log-clients", "--log-locks"]

@@ -77,7 +77,7 @@ async fn a_lock_right_after_ready_is_acquired_at_once() {
 }
 
 #[tokio::test]
-async fn requests_may_be_pipelined() {
+async fn requests_can_be_pipelined() {
     let server = Server::start().await;
     let mut client = server.connect("namespace=n").await;
     for _ in 0..100 {
@@ -99,7 +99,7 @@ async fn requests_may_be_pipelined() {
 }
 
 #[tokio::test]
-async fn the_server_sends_nothing_but_answers_and_pongs() {
+async fn the_server_sends_only_answers_and_pongs() {
     let server = Server::start().await;
     let mut client = server.connect("namespace=n").await;
     client.lock("w:a").await;
@@ -153,7 +153,7 @@ async fn a_release_followed_by_a_reset_is_not_lost() {
 }
 
 #[tokio::test]
-async fn deep_paths_work() {
+async fn paths_up_to_the_depth_limit_are_accepted() {
     let server = Server::start().await;
     for depth in [9, 10, 11, 100, 1000] {
         let deep = vec!["x"; depth].join("/");
@@ -168,7 +168,7 @@ async fn deep_paths_work() {
 }
 
 #[tokio::test]
-async fn a_message_of_the_allowed_size_works() {
+async fn a_message_of_the_allowed_size_is_accepted() {
     let server = Server::start().await;
     let mut client = server.connect("namespace=n").await;
     let mut message =
@@ -313,7 +313,7 @@ async fn the_longest_abandon_timeout_does_not_overflow() {
 }
 
 #[tokio::test]
-async fn the_default_abandon_timeout_applies_where_the_client_gives_no_other() {
+async fn the_default_abandon_timeout_applies_if_the_client_gives_no_other() {
     let mut config = Config::default();
     config.default_abandon_timeout = Duration::ZERO;
     let server = Server::start_with(config).await;

@@ -69,7 +69,7 @@ async fn unknown_routes_and_methods_list_the_known_ones() {
 }
 
 #[tokio::test]
-async fn refusals_are_json_with_a_code_where_the_accept_header_asks_for_it() {
+async fn refusals_are_json_with_a_code_if_the_accept_header_asks_for_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("tokens");
     std::fs::write(&file, "all\nsome app-\n").expect("written");
@@ -281,7 +281,7 @@ async fn after_an_error_a_waiting_request_is_withdrawn_and_an_acquired_lock_aban
     );
 }
 
-/// The pongs of the server fill its buffer for this connection; the error must get through all the same.
+/// The pongs of the server fill its buffer for this connection; the error must still arrive.
 #[tokio::test]
 async fn a_client_that_reads_late_gets_its_error() {
     let server = Server::start().await;

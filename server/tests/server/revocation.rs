@@ -84,8 +84,8 @@ async fn force_release_of_an_unknown_token_is_404() {
     holder.release().await;
 }
 
-/// A lock ends exactly once, however a revocation races with its grant, its release, the end of its connection and the
-/// abandon timeout: each grant has one end, and no lock is left behind.
+/// A revocation races with the grant of a lock, its release, the end of its connection and the abandon timeout. The lock
+/// ends exactly once: each grant has one end, and no lock is left behind.
 #[tokio::test]
 async fn revocations_that_race_with_every_other_event_end_each_lock_once() {
     const CLIENTS: usize = 8;
@@ -99,7 +99,7 @@ async fn revocations_that_race_with_every_other_event_end_each_lock_once() {
                 let query = format!("namespace=n&abandon-timeout-ms={}", round % 3);
                 let mut client = server.connect(&query).await;
                 client.send_lock("w:a").await;
-                // Some leave at once, some after the grant, some after the release.
+                // Some clients leave at once, some after the grant, some after the release.
                 let steps = (number + round) % 4;
                 let mut message = json!({"state": "enqueued"});
                 while steps > 0 && message["state"] == "enqueued" {
@@ -127,7 +127,7 @@ async fn revocations_that_race_with_every_other_event_end_each_lock_once() {
             let (status, body) = server.get("/locks?namespace=n").await;
             let listing: Value = match status {
                 200 => serde_json::from_str(&body).expect("JSON"),
-                // The namespace comes and goes while it is listed.
+                // The namespace may not exist at the moment.
                 404 => json!({"requests": []}),
                 other => panic!("{other}: {body}"),
             };
@@ -141,7 +141,7 @@ async fn revocations_that_race_with_every_other_event_end_each_lock_once() {
     };
     let told: usize = tokio::select! {
         told = futures_util::future::join_all(clients) => told.into_iter().sum(),
-        () = operator => unreachable!("it never ends"),
+        () = operator => unreachable!("the operator never stops"),
     };
     server.until_empty().await;
     let revoked = server.metric("locktopus_forced_total").await;
