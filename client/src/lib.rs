@@ -5,7 +5,7 @@
 //! Client ──► connection (a task that owns a socket) ──► stream   (TCP, TLS)
 //!    │           ├──────────────────────────────────► protocol (a crate: the messages)
 //!    ├──► guard  ├──► pool
-//!    │      └────┴─────┴──► checkout ──────────────► keepalive (whether the server answers, until when it keeps a lock)
+//!    │      └────┴─────┴──► checkout ──────────────► keepalive (does the server answer, how long does it keep a lock)
 //!    └──► pages  (HTTP) ────────────────────────────► stream
 //! ```
 //!

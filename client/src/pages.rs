@@ -99,8 +99,8 @@ impl Client {
     /// The holder is told, but may still be at work. Only a fencing token protects the resource from it.
     ///
     /// # Errors
-    /// [`Error::Options`] if the token is not a number, [`Error::Refused`] with [`RefusalCode::LockNotFound`] if no such
-    /// lock exists, otherwise as for [`locks`](Client::locks).
+    /// [`Error::Options`] if the token is not a number, [`Error::Refused`] with [`RefusalCode::LockNotFound`] if no
+    /// such lock exists, otherwise as for [`locks`](Client::locks).
     ///
     /// # Cancel safety
     /// If the future is dropped, the lock may or may not be released.

@@ -1,7 +1,7 @@
 //! The parameters of a server: flags, their environment variables, their limits and their defaults.
 //!
-//! [`Config`] is the struct that argh reads. If a flag is not given, argh gets its variable instead; so a flag overrides
-//! its variable, and the variable overrides the default.
+//! [`Config`] is the struct that argh reads. If a flag is not given, argh gets its variable instead. So a flag
+//! overrides its variable, and the variable overrides the default.
 
 use crate::error::ConfigError;
 use argh::{ArgsInfo, EarlyExit, FlagInfo, FlagInfoKind, FromArgValue, FromArgs, Optionality};

@@ -92,7 +92,7 @@ fn allow_many_files() {
 }
 
 async fn serve(config: Config, secrets: Secrets) -> io::Result<()> {
-    // The handlers are set before the address is printed: a script may send a signal as soon as it has read the address.
+    // The handlers are set before the address is printed: a script may send a signal once it has read the address.
     let mut signals = Signals::new()?;
     let hangup = signal(SignalKind::hangup())?;
     let place = (config.host.as_str(), config.port);

@@ -71,8 +71,8 @@ pub(super) fn find(site: &Site, name: &str) -> Result<Arc<Namespace>, Refusal> {
 pub(super) fn locks(namespace: &Namespace, filter: &Filter) -> pages::Locks {
     let last_token = namespace.locks.stats().last_token.to_string();
     let (requests, truncated) = first_requests(namespace, filter);
-    // The holders are read after the requests. A holder that has joined meanwhile is ignored. A request whose holder has
-    // left meanwhile has no connection in the list.
+    // The holders are read after the requests. A holder that has joined meanwhile is ignored. A request whose holder
+    // has left meanwhile has no connection in the list.
     let holders: HashMap<u64, (Instant, Arc<Holder>)> = namespace
         .holders()
         .into_iter()

@@ -187,7 +187,7 @@ fn upgrade(
         name: asked.client,
         abandon_timeout,
     };
-    // The connection joins before the answer is sent, so that a client with the answer finds its namespace at the pages.
+    // The connection joins before the answer is sent: a client with the answer finds its namespace at the pages.
     let joined = shared.namespaces.join(&asked.namespace, client);
     let member = joined.map_err(|error| match error {
         NotJoined::Closed => Refusal::shutting_down(),

@@ -84,8 +84,8 @@ async fn force_release_of_an_unknown_token_is_404() {
     holder.release().await;
 }
 
-/// A revocation races with the grant of a lock, its release, the end of its connection and the abandon timeout. The lock
-/// ends exactly once: each grant has one end, and no lock is left behind.
+/// A revocation races with the grant of a lock, its release, the end of its connection and the abandon timeout. The
+/// lock ends exactly once: each grant has one end, and no lock is left behind.
 #[tokio::test]
 async fn revocations_that_race_with_every_other_event_end_each_lock_once() {
     const CLIENTS: usize = 8;

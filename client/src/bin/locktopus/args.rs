@@ -177,8 +177,8 @@ with_server_flags! {
     example = "{command_name} --connections 64 --seconds 10 --mode contended",
     note = "Modes. uncontended: each connection locks a path of its own; latency from request to grant. contended: all \
             connections lock one path; the latency includes the wait. handoff: pairs of connections pass a lock to \
-            each other; latency from the release of one to the grant of the other. idle: connections only answer pings and \
-            send one a second; latency of the pings. held:N: as uncontended, beside N held resources."
+            each other; latency from the release of one to the grant of the other. idle: connections only answer pings \
+            and send one each second; latency of the pings. held:N: as uncontended, beside N held resources."
 )]
 struct Bench in NAMESPACE {
     /// number of connections; 64 by default
