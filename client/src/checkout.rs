@@ -78,7 +78,7 @@ impl Checkout {
     pub(crate) async fn reaches(&mut self, condition: impl FnMut(&Stage) -> bool) -> Stage {
         match self.stage.wait_for(condition).await {
             Ok(stage) => stage.clone(),
-            // The task is gone without a report: its runtime was shut down.
+            // The task has ended without a report: its runtime was shut down.
             Err(_) => Stage::Ended(Lost::new(ended_before(), self.keepalive.deadline())),
         }
     }
@@ -87,7 +87,7 @@ impl Checkout {
     pub(crate) async fn confirm(&self) -> Result<(), Error> {
         let (done, answer) = oneshot::channel();
         if let Some(handle) = &self.handle {
-            // A task that is gone does not answer, and has reported why.
+            // A task that has ended does not answer, and has reported why.
             let _ = handle.commands.send(Command::Confirm { done });
         }
         answer.await.map_err(|_| self.reason())
@@ -104,7 +104,7 @@ impl Checkout {
     fn give_back(&mut self, done: Option<oneshot::Sender<Result<(), Error>>>) {
         if let Some(handle) = self.handle.take() {
             let commands = handle.commands.clone();
-            // If the task is gone, nothing is left to release.
+            // If the task has ended, no lock is left to release.
             let _ = commands.send(Command::Release { handle, done });
         }
     }

@@ -74,7 +74,7 @@ impl Client {
         &self.pool.options
     }
 
-    /// The number of open connections: those of locks that are held or waited for, and idle ones.
+    /// The number of open connections: one for each lock that is held or waited for, and the idle connections.
     #[must_use]
     pub fn open_connections(&self) -> usize {
         self.pool.counts().0

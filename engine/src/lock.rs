@@ -43,7 +43,7 @@ impl Lock {
         self.0.request.ticket()
     }
 
-    /// The locked resources, ordered by path, without those that another one of them covers.
+    /// The locked resources, ordered by path, without the resources that another one covers.
     #[must_use]
     pub fn resources(&self) -> &[Resource] {
         &self.0.request.resources
@@ -166,7 +166,7 @@ impl Pending {
         self.request().ticket()
     }
 
-    /// The requested resources, ordered by path, without those that another one of them covers.
+    /// The requested resources, ordered by path, without the resources that another one covers.
     #[must_use]
     pub fn resources(&self) -> &[Resource] {
         &self.request().resources

@@ -1,7 +1,7 @@
 //! The walk of a request over the parts of the lists in which conflicts can be.
 //!
 //! For each resource in turn, a walk visits the list of writes and then, for a write, the list of reads.
-//! In each list it visits *spans*, skipping those that have no entries:
+//! In each list it visits *spans*, and skips the spans that have no entries:
 //!
 //! ```text
 //!   ┌────────────┬──────┬──────────┬───┬────────┐

@@ -1,4 +1,4 @@
-//! Paths: the encoding reads back, and its order and prefixes are those of the segments.
+//! Paths: the encoding reads back, and paths compare and contain each other as their lists of segments do.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -139,7 +139,7 @@ async fn reload(secrets: Secrets, mut hangup: Signal) {
     }
 }
 
-/// The text of an error, followed by those of its causes.
+/// The text of an error, followed by the texts of its causes.
 fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

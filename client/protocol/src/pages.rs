@@ -8,8 +8,8 @@
 //! | `DELETE /locks/TOKEN` | [`Released`] |
 //! | a refused request whose `Accept` header names `application/json` | [`Refusal`] |
 //!
-//! The order of the fields is that of the JSON members. A reader ignores unknown members, and takes defaults for
-//! missing ones where they are not essential: the other side may be older or newer.
+//! The fields have the order of the JSON members. A reader ignores unknown members, and uses defaults for missing
+//! members that are not essential: the other side may be older or newer.
 //! Tokens are decimal numbers in strings, since a JSON number of JavaScript has only 53 bits.
 
 use crate::resource::Resource;

@@ -1,6 +1,6 @@
 //! Properties of paths, for arbitrary segments:
 //! 1. the segments read back;
-//! 2. order and equality are those of the lists of segments;
+//! 2. paths compare as their lists of segments do;
 //! 3. `contains` is the prefix relation of the lists of segments.
 
 use locktopus_engine::{Path, Resource};

@@ -260,7 +260,7 @@ fn a_blocked_thread_continues_when_its_request_is_granted() {
         }
         // Longer than they spin.
         thread::sleep(Duration::from_millis(20));
-        assert!(!finished(), "none of them gives up");
+        assert!(!finished(), "a waiting thread gave up");
         first.release();
         for thread in threads {
             thread.join().expect("woken");

@@ -74,7 +74,7 @@ pub(crate) fn helpers_race_the_owner_for_its_ticket() {
     enter_together_at_known_depths([&["w:a"], &["w:a"], &["w:a"]]);
 }
 
-/// The first thread may be born first and draw its ticket between those of the second thread.
+/// The request of the first thread may be born first and get its ticket between the tickets of the second thread.
 pub(crate) fn tickets_overtake_births() {
     enter_together([&["w:a"], &["w:x", "w:a"]]);
 }

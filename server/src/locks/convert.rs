@@ -1,4 +1,4 @@
-//! Resources of the protocol and resources of the engine: neither crate knows the other.
+//! Converts between the resources of the protocol and of the engine: neither crate depends on the other.
 
 use locktopus_engine as engine;
 use locktopus_protocol as protocol;

@@ -102,7 +102,7 @@ impl Connection {
                 },
                 () = &mut alarm, if keepalive.is_some() => {
                     let due = keepalive.as_mut().map(|keepalive| {
-                        keepalive.heard(websocket.get_ref().heard());
+                        keepalive.received(websocket.get_ref().last_received());
                         keepalive.due(Instant::now())
                     });
                     match due {

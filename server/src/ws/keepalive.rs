@@ -1,4 +1,4 @@
-//! When to ping a silent peer, and when it counts as broken: pure, told the time.
+//! When to ping a silent peer, and when it counts as broken. Pure: the caller passes the time.
 //!
 //! ```text
 //!   received ── interval ────► ping ──── timeout - interval without any bytes ────► broken
@@ -53,7 +53,7 @@ impl Keepalive {
     }
 
     /// Records when the last bytes came from the peer. To be called before [`due`](Keepalive::due).
-    pub(super) fn heard(&mut self, then: Instant) {
+    pub(super) fn received(&mut self, then: Instant) {
         if then >= self.last {
             (self.last, self.deadline, self.looking) = (then, None, false);
         }
@@ -117,7 +117,7 @@ mod tests {
         for second in 1..100 {
             let now = start + second * SECOND;
             assert_eq!(keepalive.due(now), Due::Ping);
-            keepalive.heard(now);
+            keepalive.received(now);
             assert_eq!(keepalive.due(now), Due::At(now + SECOND));
         }
     }
@@ -143,7 +143,7 @@ mod tests {
         let later = asked + 60 * SECOND;
         assert_eq!(keepalive.due(later), Due::Ping, "the server has paused");
         // The answer had arrived during the pause.
-        keepalive.heard(later + SECOND);
+        keepalive.received(later + SECOND);
         assert_eq!(
             keepalive.due(later + 15 * SECOND),
             Due::At(later + 16 * SECOND)
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(keepalive.due(start + 15 * SECOND), Due::Ping);
         let broken = start + 30 * SECOND;
         assert_eq!(keepalive.due(broken), Due::At(broken + LAST_LOOK));
-        keepalive.heard(broken + LAST_LOOK / 2);
+        keepalive.received(broken + LAST_LOOK / 2);
         assert!(matches!(keepalive.due(broken + LAST_LOOK), Due::At(_)));
     }
 

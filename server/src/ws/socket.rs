@@ -68,7 +68,7 @@ pub(super) async fn send(
     }
 }
 
-/// The error text of v1 for a failed read; `None` if the connection is gone.
+/// The error text of v1 for a failed read; `None` if the connection is broken.
 pub(super) fn describe(error: &Error) -> Option<String> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => Some(format!(

@@ -18,7 +18,7 @@ pub(super) struct StillReadable<S> {
     stream: S,
     /// When reading ends, once a write has failed.
     broken: Option<Pin<Box<Sleep>>>,
-    heard: Instant,
+    last_received: Instant,
 }
 
 impl<S: AsyncWrite + Unpin> StillReadable<S> {
@@ -26,13 +26,13 @@ impl<S: AsyncWrite + Unpin> StillReadable<S> {
         StillReadable {
             stream,
             broken: None,
-            heard: Instant::now(),
+            last_received: Instant::now(),
         }
     }
 
     /// When the last bytes were read.
-    pub(super) fn heard(&self) -> Instant {
-        self.heard
+    pub(super) fn last_received(&self) -> Instant {
+        self.last_received
     }
 
     fn unless_broken<T>(
@@ -59,7 +59,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StillReadable<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.heard = Instant::now();
+            self.last_received = Instant::now();
         }
         // A peer that cannot be written to must not keep the connection open by sending.
         let is_over = |end: &mut Pin<Box<Sleep>>| end.as_mut().poll(context).is_ready();

@@ -129,7 +129,7 @@ fn check(args: &args::Bench) -> Result<(), Failure> {
     };
     if args.connections.saturating_add(held) > MAX_CONNECTIONS {
         return usage(format!(
-            "at most {MAX_CONNECTIONS} connections are allowed, those that hold resources included"
+            "at most {MAX_CONNECTIONS} connections are allowed, including the connections that hold resources"
         ));
     }
     Ok(())
