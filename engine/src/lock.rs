@@ -142,6 +142,7 @@ enum State {
 
 impl Pending {
     /// Takes a place in line.
+    #[inline]
     pub(crate) fn enter(table: Arc<Table>, resources: ResourceSet) -> Result<Pending, LockError> {
         let (request, wakes) = table.enter(resources)?;
         let pending = Pending {
@@ -153,6 +154,7 @@ impl Pending {
         Ok(pending)
     }
 
+    #[inline]
     fn request(&self) -> &Arc<Request> {
         match &self.state {
             State::Entered(entered) => &entered.request,
@@ -174,6 +176,7 @@ impl Pending {
 
     /// Whether the request was granted. Once true, it stays true.
     #[must_use]
+    #[inline]
     pub fn is_acquired(&self) -> bool {
         self.request().granted.is_set()
     }
@@ -185,6 +188,7 @@ impl Pending {
     ///
     /// # Panics
     /// If a poll has returned the lock already.
+    #[inline]
     pub fn try_acquired(self) -> Result<Lock, Pending> {
         if self.is_acquired() {
             Ok(self.into_lock())
@@ -200,6 +204,7 @@ impl Pending {
     ///
     /// # Panics
     /// If a poll has returned the lock already.
+    #[inline]
     pub fn wait(self) -> Lock {
         if !self.is_acquired() {
             block_on(&self.request().granted, None);
@@ -232,6 +237,7 @@ impl Pending {
     pub fn withdraw(self) {}
 
     /// Only for a request that was granted.
+    #[inline]
     fn into_lock(self) -> Lock {
         match self.state {
             State::Entered(entered) => Lock(entered),
