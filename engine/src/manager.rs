@@ -102,10 +102,10 @@ impl LockManager {
     /// [`close`](LockManager::close), and to an error of its own for each limit
     /// ([`MAX_RESOURCES`](crate::MAX_RESOURCES), [`MAX_DEPTH`](crate::MAX_DEPTH),
     /// [`MAX_PATH_BYTES`](crate::MAX_PATH_BYTES)). A refused request leaves nothing behind.
-    pub fn lock(
+    pub fn lock<I: IntoIterator<Item = Resource>>(
         &self,
-        resources: impl IntoIterator<Item = Resource>,
-    ) -> impl Future<Output = Result<Lock, LockError>> + Send + 'static {
+        resources: I,
+    ) -> impl Future<Output = Result<Lock, LockError>> + Send + 'static + use<I> {
         let resources = ResourceSet::collect(resources);
         let table = Arc::clone(&self.table);
         async move { Ok(Pending::enter(table, resources?)?.await) }
@@ -224,7 +224,7 @@ impl LockManager {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing; `drained` can be called again.
-    pub fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub fn drained(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         let table = Arc::clone(&self.table);
         async move {
             Wait::new(&table.closed).await;

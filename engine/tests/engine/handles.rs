@@ -91,6 +91,21 @@ fn a_forgotten_pending_keeps_its_place() {
 }
 
 #[test]
+fn the_futures_do_not_borrow_the_manager() {
+    fn lock_of_a_local_manager() -> impl Future<Output = Result<Lock, LockError>> + Send + 'static {
+        let locks = LockManager::new();
+        locks.lock(set("w:a"))
+    }
+    fn drained_local_manager() -> impl Future<Output = ()> + Send + 'static {
+        let locks = LockManager::new();
+        locks.close();
+        locks.drained()
+    }
+    assert!(block_on(lock_of_a_local_manager()).is_ok());
+    block_on(drained_local_manager());
+}
+
+#[test]
 fn a_lock_future_takes_its_place_at_the_first_poll() {
     let locks = LockManager::new();
     let holder = lock(&locks, "w:a");
