@@ -1,7 +1,7 @@
 //! The errors of the library, sorted by what the caller can do about them.
 
 use crate::protocol::pages::RefusalCode;
-use crate::protocol::v1::Refusal;
+use crate::protocol::v1::ErrorKind;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
@@ -51,9 +51,9 @@ impl Error {
     /// The meaning of an error text of v1.
     pub(crate) fn from_v1(text: &str) -> Error {
         let shown = printable(text);
-        match Refusal::of(text) {
-            Refusal::ShuttingDown => Error::Connect(shown.into()),
-            Refusal::Revoked => Error::Revoked(shown),
+        match ErrorKind::of(text) {
+            ErrorKind::ShuttingDown => Error::Connect(shown.into()),
+            ErrorKind::Revoked => Error::Revoked(shown),
             _ => Error::Refused {
                 text: shown,
                 code: None,

@@ -5,6 +5,7 @@ use crate::error::{Detail, Error, printable};
 use crate::options::Options;
 use crate::protocol::pages::{Locks, Namespaces, Refusal, RefusalCode, Released};
 use crate::protocol::path;
+use crate::stream::is_temporary;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -134,7 +135,7 @@ async fn request<T: DeserializeOwned>(
         Err(Error::Closed(text.into()))
     })?;
     if status != StatusCode::OK {
-        return Err(refused(status, &body));
+        return Err(refused(options, status, &body));
     }
     serde_json::from_slice(&body)
         .map_err(|error| Error::Protocol(Detail::caused("unexpected page", error)))
@@ -174,11 +175,14 @@ async fn answer(
 }
 
 /// Older servers and proxies refuse in plain text.
-fn refused(status: StatusCode, body: &[u8]) -> Error {
+fn refused(options: &Options, status: StatusCode, body: &[u8]) -> Error {
     let (text, code) = match serde_json::from_slice(body) {
         Ok(Refusal { error, code }) => (error, Some(code)),
         Err(_) => (String::from_utf8_lossy(body).into_owned(), None),
     };
     let text = format!("{} (HTTP status {status})", printable(&text));
+    if is_temporary(status) {
+        return options.not_reached(text);
+    }
     Error::Refused { text, code }
 }

@@ -116,7 +116,7 @@ impl Options {
         Ok(Box::new(stream))
     }
 
-    fn not_reached(&self, why: impl std::fmt::Display) -> Error {
+    pub(crate) fn not_reached(&self, why: impl std::fmt::Display) -> Error {
         let (host, port) = self.host_and_port();
         Error::Connect(format!("{host}:{port}: {why}").into())
     }
@@ -134,8 +134,7 @@ impl Options {
                 let sentence = printable(&String::from_utf8_lossy(body));
                 let status = answer.status();
                 let text = format!("HTTP status {status}: {sentence}");
-                // The server is overloaded, shuts down, or is missing behind its proxy: a retry may succeed soon.
-                if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+                if is_temporary(status) {
                     self.not_reached(text)
                 } else {
                     Error::Refused { text, code: None }
@@ -147,6 +146,11 @@ impl Options {
             error => Error::Protocol(Detail::caused("no upgrade to WebSocket", error)),
         }
     }
+}
+
+/// Whether a retry may succeed soon: the server is overloaded, shuts down, or is missing behind its proxy.
+pub(crate) fn is_temporary(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 #[cfg(feature = "tls")]

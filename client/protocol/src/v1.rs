@@ -58,7 +58,7 @@ pub fn revoked(token: u64) -> String {
 /// The kinds of errors that a client must tell apart. Errors of v1 carry only text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum ErrorKind {
     /// The server is shutting down: nothing is queued, and another server may take its place soon.
     ShuttingDown,
     /// An operator revoked the lock or the waiting request: it is released, and may be granted to another client.
@@ -67,26 +67,26 @@ pub enum Refusal {
     Other,
 }
 
-impl Refusal {
+impl ErrorKind {
     /// Classifies an error text.
     ///
     /// # Examples
     /// ```
-    /// use locktopus_protocol::v1::{Refusal, revoked};
+    /// use locktopus_protocol::v1::{ErrorKind, revoked};
     ///
-    /// assert_eq!(Refusal::of(&revoked(7)), Refusal::Revoked);
+    /// assert_eq!(ErrorKind::of(&revoked(7)), ErrorKind::Revoked);
     /// ```
     #[must_use]
-    pub fn of(text: &str) -> Refusal {
+    pub fn of(text: &str) -> ErrorKind {
         let token = text
             .strip_prefix("lock ")
             .and_then(|rest| rest.strip_suffix(" was released by force"));
         if text.starts_with(SHUTTING_DOWN) {
-            Refusal::ShuttingDown
+            ErrorKind::ShuttingDown
         } else if token.is_some_and(|token| token.parse::<u64>().is_ok()) {
-            Refusal::Revoked
+            ErrorKind::Revoked
         } else {
-            Refusal::Other
+            ErrorKind::Other
         }
     }
 }
@@ -186,7 +186,7 @@ pub enum Response {
     },
     /// An error. The server then closes the connection with [`CLOSE_CODE_ERROR`] and the same text.
     Error {
-        /// A sentence that says what was wrong and what is allowed; see [`Refusal::of`].
+        /// A sentence that says what was wrong and what is allowed; see [`ErrorKind::of`].
         error: String,
     },
 }
@@ -417,17 +417,20 @@ mod tests {
     #[test]
     fn the_classifier_knows_the_texts_of_the_server() {
         for (text, refusal) in [
-            (SHUTTING_DOWN, Refusal::ShuttingDown),
-            (NO_NEW_LOCKS, Refusal::ShuttingDown),
-            (&revoked(0), Refusal::Revoked),
-            (&revoked(u64::MAX), Refusal::Revoked),
-            ("lock x was released by force", Refusal::Other),
-            ("lock 7 was released by force, or not", Refusal::Other),
-            ("no resources given; at least one is needed", Refusal::Other),
-            ("", Refusal::Other),
+            (SHUTTING_DOWN, ErrorKind::ShuttingDown),
+            (NO_NEW_LOCKS, ErrorKind::ShuttingDown),
+            (&revoked(0), ErrorKind::Revoked),
+            (&revoked(u64::MAX), ErrorKind::Revoked),
+            ("lock x was released by force", ErrorKind::Other),
+            ("lock 7 was released by force, or not", ErrorKind::Other),
+            (
+                "no resources given; at least one is needed",
+                ErrorKind::Other,
+            ),
+            ("", ErrorKind::Other),
         ] {
-            assert_eq!(Refusal::of(text), refusal, "{text}");
-            assert_eq!(Refusal::of(&fit_error(text)), refusal, "{text}");
+            assert_eq!(ErrorKind::of(text), refusal, "{text}");
+            assert_eq!(ErrorKind::of(&fit_error(text)), refusal, "{text}");
             assert!(text.len() <= MAX_ERROR_BYTES, "{text}");
         }
         assert!(NO_NEW_LOCKS.starts_with(SHUTTING_DOWN));

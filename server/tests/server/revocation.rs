@@ -22,7 +22,7 @@ async fn a_revoked_lock_goes_to_the_next_request_at_once() {
     assert_eq!(answer, json!({"token": held, "state": "acquired"}));
     let error = holder.expect_error().await;
     assert_eq!(error, format!("lock {held} was released by force"));
-    assert_eq!(v1::Refusal::of(&error), v1::Refusal::Revoked);
+    assert_eq!(v1::ErrorKind::of(&error), v1::ErrorKind::Revoked);
     waiter.expect("lock", "acquired").await;
     assert_eq!(
         server.request("DELETE", &path, "").await.0,

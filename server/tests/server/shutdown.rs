@@ -36,7 +36,7 @@ async fn locks_are_granted_and_released_during_a_shutdown() {
     idle.send_lock("w:b").await;
     let text = idle.expect_error().await;
     assert_eq!(text, NO_NEW_LOCKS);
-    assert_eq!(v1::Refusal::of(&text), v1::Refusal::ShuttingDown);
+    assert_eq!(v1::ErrorKind::of(&text), v1::ErrorKind::ShuttingDown);
     holder.release().await;
     waiter.expect("lock", "acquired").await;
     waiter.release().await;

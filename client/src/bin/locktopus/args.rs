@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::bench::Mode;
+use crate::load::Load;
 use crate::server_flags::with_server_flags;
 use argh::{ArgsInfo, FromArgs};
 use locktopus_client::protocol::path;
@@ -194,8 +194,8 @@ struct Bench in NAMESPACE {
     pub(crate) warm_up: Duration,
 
     /// uncontended, contended, handoff, idle or held:N; uncontended by default
-    #[argh(option, short = 'm', default = "Mode::Uncontended")]
-    pub(crate) mode: Mode,
+    #[argh(option, short = 'm', default = "Load::Uncontended")]
+    pub(crate) mode: Load,
 
     /// print JSON
     #[argh(switch)]

@@ -11,6 +11,7 @@
 mod args;
 mod bench;
 mod line;
+mod load;
 mod locks;
 mod output;
 mod run;

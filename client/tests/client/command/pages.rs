@@ -185,6 +185,12 @@ async fn a_refusal_is_shown_with_the_text_of_the_server() {
             "{error}"
         );
         assert!(!error.contains("geheim"));
+        let again = error.contains("cannot connect");
+        assert_eq!(
+            again,
+            status.starts_with('5'),
+            "a retry may succeed: {error}"
+        );
     }
 }
 

@@ -4,12 +4,10 @@
 //! of the library. Times are in microseconds.
 
 mod connection;
-mod mode;
 mod worker;
 
-pub(crate) use mode::Mode;
-
 use crate::args;
+use crate::load::Load;
 use crate::output::{Failure, complain, json, print};
 use connection::{Connection, Frame};
 use hdrhistogram::Histogram;
@@ -118,13 +116,13 @@ pub(crate) async fn bench(args: &args::Bench) -> Result<(), Failure> {
 
 fn check(args: &args::Bench) -> Result<(), Failure> {
     let usage = |text: String| Err(Failure::Usage(text));
-    if args.connections == 0 || (args.mode == Mode::Handoff && args.connections % 2 == 1) {
+    if args.connections == 0 || (args.mode == Load::Handoff && args.connections % 2 == 1) {
         return usage(
             "at least one connection is required, and an even number for handoff".to_owned(),
         );
     }
     let held = match args.mode {
-        Mode::Held(resources) => resources.div_ceil(HELD_BY_ONE),
+        Load::Held(resources) => resources.div_ceil(HELD_BY_ONE),
         _ => 0,
     };
     if args.connections.saturating_add(held) > MAX_CONNECTIONS {
@@ -137,12 +135,12 @@ fn check(args: &args::Bench) -> Result<(), Failure> {
 
 /// Holds as many resources as the mode says, until the result is dropped. Its tasks end only with an error.
 async fn hold(
-    mode: Mode,
+    mode: Load,
     options: &Options,
     progress: &ProgressBar,
 ) -> Result<JoinSet<Result<(), Error>>, Failure> {
     let mut holders = JoinSet::new();
-    let Mode::Held(resources) = mode else {
+    let Load::Held(resources) = mode else {
         return Ok(holders);
     };
     let holder_count = resources.div_ceil(HELD_BY_ONE);
@@ -238,10 +236,10 @@ fn report(
     print(&text).map(|_| ())
 }
 
-fn table(report: &Report, mode: Mode, opened: Duration, measured: Duration) -> String {
+fn table(report: &Report, mode: Load, opened: Duration, measured: Duration) -> String {
     let counted = match mode {
-        Mode::Idle => "pings answered",
-        Mode::Handoff => "locks handed over",
+        Load::Idle => "pings answered",
+        Load::Handoff => "locks handed over",
         _ => "locks granted and released",
     };
     let Quantiles { p50, p90, p99, max } = report.latency_us;

@@ -1,7 +1,7 @@
 //! The load of one connection.
 
 use super::connection::{Connection, Frame};
-use super::mode::Mode;
+use crate::load::Load;
 use hdrhistogram::Histogram;
 use locktopus_client::{Error, Resource};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,7 @@ pub(crate) struct Pair {
 /// The work of one connection, until the end of the measurement.
 pub(crate) struct Worker {
     pub(crate) number: usize,
-    pub(crate) mode: Mode,
+    pub(crate) mode: Load,
     pub(crate) start: Instant,
     pub(crate) end: Instant,
     pub(crate) count: Arc<AtomicU64>,
@@ -40,13 +40,13 @@ impl Worker {
         let end = self.end;
         let working = async {
             match self.mode {
-                Mode::Uncontended | Mode::Held(_) => {
+                Load::Uncontended | Load::Held(_) => {
                     let path = ["bench", "own", &self.number.to_string()];
                     self.cycle(&mut connection, lock(&path)).await
                 }
-                Mode::Contended => self.cycle(&mut connection, lock(&["bench", "one"])).await,
-                Mode::Handoff => self.pass(&mut connection).await,
-                Mode::Idle => self.idle(&mut connection).await,
+                Load::Contended => self.cycle(&mut connection, lock(&["bench", "one"])).await,
+                Load::Handoff => self.pass(&mut connection).await,
+                Load::Idle => self.idle(&mut connection).await,
             }
         };
         // A request that waits at the end is withdrawn.
