@@ -108,7 +108,12 @@ pub fn namespace(query: Option<&str>) -> Result<String, BadParameter> {
 
 /// The token in the path of a URL.
 pub(super) fn token(text: &str) -> Result<u64, BadParameter> {
-    whole_number(text).map_or_else(|| bad("the token of a lock is a whole number"), Ok)
+    match whole_number(text) {
+        Some(token) => Ok(token),
+        // No lock has so large a token.
+        None if is_number(text) => Ok(u64::MAX),
+        None => bad("the token of a lock is a whole number"),
+    }
 }
 
 /// The `limit` of a list, or its default.
@@ -117,9 +122,15 @@ pub(super) fn limit(query: Option<&str>) -> Result<usize, BadParameter> {
         None => Ok(DEFAULT_LIMIT),
         Some(text) => match whole_number::<usize>(&text) {
             Some(limit) => Ok(limit.min(MAX_LIMIT)),
+            None if is_number(&text) => Ok(MAX_LIMIT),
             None => bad("URL parameter 'limit' must be a whole number, 0 or more"),
         },
     }
+}
+
+/// Whether a text is a whole number of any size.
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The part of a listing that a request asks for.

@@ -11,6 +11,7 @@ use crate::ws::{Connection, websocket_config};
 use hyper::body::Incoming;
 use hyper::{Request, Version};
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -140,8 +141,11 @@ async fn answer(
                 drop(turn);
                 answer
             });
-            let answer = listed.await.map_err(|_| Refusal::shutting_down())?;
-            Ok(varies(answer))
+            match listed.await {
+                Ok(answer) => Ok(varies(answer)),
+                Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+                Err(_) => Err(Refusal::shutting_down()),
+            }
         }
         Route::Revoke { namespace, token } => {
             access.check_namespace(&request, &namespace)?;

@@ -1,7 +1,10 @@
 //! `GET /locks`: the requests of a namespace.
 
-use crate::common::{HOUR, Server};
+use crate::common::{HOUR, PATIENCE, Server};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 fn tokens(listing: &Value) -> Vec<&str> {
     let requests = listing["requests"].as_array().expect("requests");
@@ -119,12 +122,36 @@ async fn a_listing_has_1000_requests_unless_the_limit_is_another() {
     for client in &mut clients[1..] {
         client.expect("lock", "acquired").await;
     }
-    for (limit, listed) in [("", 1000), ("&limit=1001", 1001), ("&limit=99999999", 1001)] {
+    for (limit, listed) in [
+        ("", 1000),
+        ("&limit=1001", 1001),
+        ("&limit=99999999", 1001),
+        ("&limit=18446744073709551616", 1001),
+    ] {
         let listing = server.get_json(&format!("/locks?namespace=n{limit}")).await;
         assert_eq!(tokens(&listing).len(), listed, "{limit}");
         assert_eq!(listing["truncated"], listed < 1001);
         assert_eq!(tokens(&listing)[0], first, "the smallest tokens");
         assert!(tokens(&listing).is_sorted());
+    }
+}
+
+/// The server makes few lists at a time; the other requests wait for their turn.
+#[tokio::test]
+async fn many_listings_at_once_are_all_answered() {
+    let server = Arc::new(Server::start().await);
+    let mut client = server.connect("namespace=n").await;
+    client.lock("w:a").await;
+    let mut listings = JoinSet::new();
+    for _ in 0..40 {
+        let server = Arc::clone(&server);
+        listings.spawn(async move { server.get_json("/locks?namespace=n").await });
+    }
+    while let Some(listing) = timeout(PATIENCE, listings.join_next())
+        .await
+        .expect("answered")
+    {
+        assert_eq!(tokens(&listing.expect("no panic")).len(), 1);
     }
 }
 

@@ -140,6 +140,12 @@ async fn refusals_are_json_with_a_code_if_the_accept_header_asks_for_it() {
         ),
         (
             "DELETE",
+            "/locks/99999999999999999999?namespace=n&token=all",
+            404,
+            RefusalCode::LockNotFound,
+        ),
+        (
+            "DELETE",
             "/locks?namespace=n&token=all",
             405,
             RefusalCode::MethodNotAllowed,
