@@ -21,7 +21,7 @@ pub(crate) enum Span {
     /// The entries at the path of the resource and below it.
     Subtree,
     /// The entries at the ancestor of this depth, without those below it.
-    Ancestor(u16),
+    Ancestor(u32),
 }
 
 impl Span {
@@ -30,11 +30,11 @@ impl Span {
         let depth = match self {
             Span::Subtree if marks.any_from(path.depth()) => return Some(Span::Subtree),
             Span::Subtree => 0,
-            Span::Ancestor(depth) => usize::from(depth),
+            Span::Ancestor(depth) => depth as usize,
         };
         let next = marks.first_from(depth)?;
         // The cast fits: a path has at most MAX_DEPTH segments.
-        (next < path.depth()).then_some(Span::Ancestor(next as u16))
+        (next < path.depth()).then_some(Span::Ancestor(next as u32))
     }
 
     fn next(self) -> Span {
@@ -48,7 +48,7 @@ impl Span {
     pub(crate) fn path(self, path: &Path) -> Path {
         match self {
             Span::Subtree => path.clone(),
-            Span::Ancestor(depth) => path.prefix(usize::from(depth)),
+            Span::Ancestor(depth) => path.prefix(depth as usize),
         }
     }
 
@@ -121,17 +121,14 @@ impl<'a> Walk<'a> {
 
     fn next_list(&mut self, mode: Mode) {
         self.marks = None;
-        self.at = match (mode, self.at.mode) {
-            (Mode::Write, Mode::Write) => Cursor {
-                resource: self.at.resource,
-                mode: Mode::Read,
-                ..Cursor::START
-            },
-            _ => Cursor {
-                resource: self.at.resource + 1,
-                ..Cursor::START
-            },
-        };
+        self.at.span = Span::Subtree;
+        self.at.after = None;
+        if mode == Mode::Write && self.at.mode == Mode::Write {
+            self.at.mode = Mode::Read;
+        } else {
+            self.at.mode = Mode::Write;
+            self.at.resource += 1;
+        }
     }
 
     /// Leaves the span. `beyond` is the path of the first entry behind it.
@@ -143,7 +140,7 @@ impl<'a> Walk<'a> {
         self.at.after = None;
         self.at.span = match (self.at.span, beyond) {
             (Span::Subtree, _) => next,
-            (Span::Ancestor(_), None) => Span::Ancestor(path.depth() as u16),
+            (Span::Ancestor(_), None) => Span::Ancestor(path.depth() as u32),
             (Span::Ancestor(depth), Some(beyond)) => {
                 let (common, is_ancestor) = path.common(beyond);
                 let first = if is_ancestor {
@@ -155,7 +152,7 @@ impl<'a> Walk<'a> {
                     // All deeper ancestors sort before `beyond`.
                     path.depth()
                 };
-                Span::Ancestor((first as u16).max(depth + 1))
+                Span::Ancestor((first as u32).max(depth + 1))
             }
         };
     }
