@@ -20,6 +20,7 @@ mod metrics;
 mod secrets;
 mod server;
 mod shared;
+mod shares;
 mod ws;
 
 pub use config::{Command, Config, LogFormat, parse};

@@ -2,12 +2,15 @@
 
 use crate::config::Config;
 use crate::error::ConfigError;
+use crate::shares::Party;
 use arc_swap::ArcSwap;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::error::Error;
 use std::fmt;
 use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use subtle::{Choice, ConstantTimeEq};
@@ -26,6 +29,8 @@ struct Inner {
     token_file: Option<PathBuf>,
     cert_and_key: Option<(PathBuf, PathBuf)>,
     loaded: ArcSwap<Loaded>,
+    /// The key of the digests that stand for tokens; it stays the same at a reload.
+    digests: RandomState,
 }
 
 #[derive(Default)]
@@ -53,6 +58,7 @@ impl Secrets {
             token_file: config.auth_token_file.clone(),
             cert_and_key,
             loaded: ArcSwap::default(),
+            digests: RandomState::new(),
         }));
         secrets.reload()?;
         Ok(secrets)
@@ -67,6 +73,7 @@ impl Secrets {
             token_file,
             cert_and_key,
             loaded,
+            ..
         } = &*self.0;
         let tokens = token_file.as_deref().map(Tokens::read).transpose()?;
         let acceptor = match cert_and_key {
@@ -86,9 +93,14 @@ impl Secrets {
         self.0.loaded.load().tokens.is_some()
     }
 
-    /// The namespaces that this token opens; `None` for an unknown token.
+    /// The namespaces that this token opens, and its party; `None` for an unknown token.
     pub(crate) fn pass(&self, token: &str) -> Option<Pass> {
-        self.0.loaded.load().tokens.as_ref()?.pass(token)
+        let prefixes = self.0.loaded.load().tokens.as_ref()?.prefixes(token)?;
+        let party = Party::of_token(self.0.digests.hash_one(token));
+        Some(Pass {
+            prefixes,
+            party: Some(party),
+        })
     }
 }
 
@@ -106,12 +118,15 @@ impl fmt::Debug for Secrets {
 pub(crate) struct Pass {
     /// A namespace must begin with one of these; the empty prefix allows all.
     prefixes: Vec<String>,
+    /// The party of the token; `None` if the server requires no tokens.
+    party: Option<Party>,
 }
 
 impl Pass {
     pub(crate) fn everywhere() -> Pass {
         Pass {
             prefixes: vec![String::new()],
+            party: None,
         }
     }
 
@@ -119,6 +134,11 @@ impl Pass {
         self.prefixes
             .iter()
             .any(|prefix| namespace.starts_with(prefix))
+    }
+
+    /// The party of a request from this address.
+    pub(crate) fn party(&self, address: IpAddr) -> Party {
+        self.party.unwrap_or_else(|| Party::of_address(address))
     }
 
     pub(crate) fn is_good_everywhere(&self) -> bool {
@@ -163,7 +183,7 @@ impl Tokens {
 
     /// Compares with every token, each in a time that does not depend on where the two differ. The time may reveal
     /// the lengths of the tokens, which do not help to guess them.
-    fn pass(&self, given: &str) -> Option<Pass> {
+    fn prefixes(&self, given: &str) -> Option<Vec<String>> {
         let given = given.as_bytes();
         let matches: Vec<(Choice, &String)> = self
             .0
@@ -175,7 +195,7 @@ impl Tokens {
             .filter(|(equal, _)| bool::from(*equal))
             .map(|(_, prefix)| prefix.clone())
             .collect();
-        (!prefixes.is_empty()).then_some(Pass { prefixes })
+        (!prefixes.is_empty()).then_some(prefixes)
     }
 }
 
@@ -208,7 +228,13 @@ mod tests {
     #[test]
     fn a_token_is_good_for_its_namespaces() {
         let tokens = Tokens::parse("# ours\nall\n\nsome app-\nsome web-\n").expect("good");
-        let pass = |token| tokens.pass(token);
+        let pass = |token| {
+            let prefixes = tokens.prefixes(token)?;
+            Some(Pass {
+                prefixes,
+                party: None,
+            })
+        };
         assert!(pass("all").expect("known").is_good_everywhere());
         let some = pass("some").expect("known");
         assert!(some.is_good_for("app-1") && some.is_good_for("web-") && !some.is_good_for("app"));
@@ -216,6 +242,25 @@ mod tests {
         for unknown in ["", "al", "alll", "ALL", "#"] {
             assert_eq!(pass(unknown), None, "{unknown:?}");
         }
+    }
+
+    #[test]
+    fn the_party_of_a_token_does_not_depend_on_the_address() {
+        let tokens = Tokens::parse("one a-\ntwo\none b-\n").expect("good");
+        let inner = Inner {
+            loaded: ArcSwap::from_pointee(Loaded {
+                tokens: Some(tokens),
+                acceptor: None,
+            }),
+            ..Inner::default()
+        };
+        let secrets = Secrets(Arc::new(inner));
+        let [here, there] = [[127, 0, 0, 1], [192, 0, 2, 1]].map(IpAddr::from);
+        let party = |token, address| secrets.pass(token).expect("known").party(address);
+        assert_eq!(party("one", here), party("one", there));
+        assert_ne!(party("one", here), party("two", here));
+        let everywhere = Pass::everywhere();
+        assert_ne!(everywhere.party(here), everywhere.party(there));
     }
 
     #[test]

@@ -99,6 +99,10 @@ pub struct Namespaces {
     pub connections: u64,
     /// The namespaces that exist and that the auth token may see.
     pub namespaces: Vec<Statistics>,
+    /// Whether every peer on the network may use the server: it requires no auth tokens and listens on more than
+    /// loopback.
+    #[serde(default)]
+    pub open: bool,
     /// Whether the limit of the listing left namespaces out.
     #[serde(default)]
     pub truncated: bool,
@@ -184,6 +188,8 @@ pub enum RefusalCode {
     UpgradeRequired,
     /// A limit of the server is reached for now.
     Unavailable,
+    /// The auth token, or the address, of the client has used up its share of a limit.
+    OverShare,
     /// The server is shutting down.
     ShuttingDown,
     /// A code that this version does not know.
@@ -216,7 +222,8 @@ mod tests {
         ));
         reads_back::<Namespaces>(concat!(
             r#"{"connections":2,"namespaces":[{"acquired":1,"connections":2,"last_token":"17","#,
-            r#""namespace":"shop","resources":3,"waiting":1}],"truncated":false,"uptime_ms":5,"version":"0.2.0"}"#,
+            r#""namespace":"shop","resources":3,"waiting":1}],"open":false,"truncated":false,"#,
+            r#""uptime_ms":5,"version":"0.2.0"}"#,
         ));
         reads_back::<Released>(r#"{"state":"waiting","token":"17"}"#);
         reads_back::<Refusal>(r#"{"error":"no such lock","code":"lock_not_found"}"#);

@@ -75,14 +75,15 @@ impl Access {
             .ok_or_else(|| Refusal::unauthorized("the auth token is not known here"))
     }
 
-    /// As [`pass`](Access::pass), for one namespace.
+    /// As [`pass`](Access::pass), for one namespace. Returns the pass.
     pub(super) fn check_namespace<B>(
         &self,
         request: &Request<B>,
         namespace: &str,
-    ) -> Result<(), Refusal> {
-        if self.pass(request)?.is_good_for(namespace) {
-            return Ok(());
+    ) -> Result<Pass, Refusal> {
+        let pass = self.pass(request)?;
+        if pass.is_good_for(namespace) {
+            return Ok(pass);
         }
         Err(Refusal::forbidden(
             "the auth token is not good for this namespace",
@@ -99,9 +100,14 @@ impl Access {
         ))
     }
 
-    /// Refuses to revoke locks if every peer on the network could ask for it without a token.
+    /// Whether every peer on the network may use the server: it requires no tokens and listens on more than loopback.
+    pub(super) fn is_open(&self) -> bool {
+        !self.loopback_only && !self.secrets.are_required()
+    }
+
+    /// Refuses to revoke locks if the server is [open](Access::is_open).
     pub(super) fn check_revoke(&self) -> Result<(), Refusal> {
-        if self.loopback_only || self.secrets.are_required() {
+        if !self.is_open() {
             return Ok(());
         }
         Err(Refusal::forbidden(

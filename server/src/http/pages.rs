@@ -42,6 +42,7 @@ pub(super) fn namespaces(site: &Site, pass: &Pass, limit: usize) -> pages::Names
             .iter()
             .map(|namespace| statistics(namespace))
             .collect(),
+        open: site.access.is_open(),
         truncated,
         uptime_ms: millis(site.started.elapsed()),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -7,6 +7,7 @@ use super::answers::{
 use super::pages;
 use super::query::{self, BadParameter, Filter, Upgrade};
 use crate::locks::{Client, NotJoined};
+use crate::shares::Party;
 use crate::ws::{Connection, websocket_config};
 use hyper::body::Incoming;
 use hyper::{Request, Version};
@@ -159,8 +160,10 @@ async fn answer(
             Ok(content(kind, figures))
         }
         Route::Upgrade(asked) => {
-            access.check_namespace(&request, &asked.namespace)?;
-            upgrade(site, peer, request, asked)
+            let party = access
+                .check_namespace(&request, &asked.namespace)?
+                .party(peer.ip());
+            upgrade(site, peer, party, request, asked)
         }
     }
 }
@@ -168,6 +171,7 @@ async fn answer(
 fn upgrade(
     site: &Site,
     peer: SocketAddr,
+    party: Party,
     mut request: Request<Incoming>,
     asked: Upgrade,
 ) -> Result<Answer, Refusal> {
@@ -188,6 +192,7 @@ fn upgrade(
     let client = Client {
         id,
         address: peer,
+        party,
         name: asked.client,
         abandon_timeout,
     };

@@ -21,6 +21,7 @@
 
 use super::convert::{from_engine, to_engine};
 use crate::metrics::Metrics;
+use crate::shares::Party;
 use locktopus_engine::{Lock, LockError, LockManager, Pending, RequestState, Resource};
 use locktopus_protocol as protocol;
 use std::fmt::Write as _;
@@ -40,6 +41,12 @@ pub(crate) struct Client {
     /// The number of the connection.
     pub(crate) id: u64,
     pub(crate) address: SocketAddr,
+    /// The party that its work and its limits count for.
+    #[allow(
+        dead_code,
+        reason = "the queue of work and the shares of limits are to read it"
+    )]
+    pub(crate) party: Party,
     /// The name that the client gives itself.
     pub(crate) name: Option<String>,
     /// How long an acquired lock outlives the connection.
@@ -302,6 +309,7 @@ mod tests {
         let client = Client {
             id: 1,
             address: OPERATOR,
+            party: Party::of_address(OPERATOR.ip()),
             name: None,
             abandon_timeout,
         };

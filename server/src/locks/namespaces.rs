@@ -217,6 +217,7 @@ impl Drop for Member {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
+    use crate::shares::Party;
     use std::net::SocketAddr;
     use std::time::Duration;
 
@@ -232,6 +233,7 @@ mod tests {
         Client {
             id,
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            party: Party::of_address([127, 0, 0, 1].into()),
             name: None,
             abandon_timeout: Duration::ZERO,
         }
