@@ -82,6 +82,8 @@
 //! `serde`: `Serialize` and `Deserialize` for [`Path`], [`Mode`] and [`Resource`], `Serialize` for
 //! [`Stats`] and [`RequestInfo`].
 
+#[allow(dead_code)]
+mod budget;
 mod clock;
 mod entries;
 mod error;
