@@ -3,18 +3,17 @@
 //! [`Config`] is the struct that argh reads. If a flag is not given, argh gets its variable instead. So a flag
 //! overrides its variable, and the variable overrides the default.
 
+mod flags;
+mod values;
+
 use crate::error::ConfigError;
-use argh::{ArgsInfo, EarlyExit, FlagInfo, FlagInfoKind, FromArgValue, FromArgs, Optionality};
+use argh::{ArgsInfo, FromArgValue, FromArgs};
+use flags::{Flags, PROGRAM, problem, read};
 use locktopus_engine::{MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
-use std::collections::HashSet;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
-
-const PROGRAM: &[&str] = &["locktopus-server"];
-
-/// An option whose argument has this name is a switch: its value can be left out.
-const SWITCH: &str = "true|false";
+pub(crate) use values::whole_number;
+use values::{host, milliseconds, number, origin, path, seconds, switch, whole_seconds};
 
 /// The parameters of a server.
 ///
@@ -111,8 +110,12 @@ pub struct Config {
     #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, MAX_RESOURCES>), default = "MAX_RESOURCES")]
     pub max_resources: usize,
 
-    /// most segments of a path (LOCKTOPUS_MAX_PATH_DEPTH; default 1024, which is also the limit)
-    #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, MAX_DEPTH>), default = "MAX_DEPTH")]
+    /// most segments of the paths of a lock, all together (LOCKTOPUS_MAX_SEGMENTS; default 4096, up to 65536)
+    #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, 65_536>), default = "4096")]
+    pub max_segments: usize,
+
+    /// most segments of a path (LOCKTOPUS_MAX_PATH_DEPTH; default 64, up to 1024)
+    #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, MAX_DEPTH>), default = "64")]
     pub max_path_depth: usize,
 
     /// most bytes of a path; each segment counts its bytes and one more
@@ -256,176 +259,4 @@ pub fn parse(
     let config = read(&flags.args).map_err(|exit| ConfigError::Flag(problem(exit)))?;
     config.check()?;
     Ok(Command::Run(Box::new(config)))
-}
-
-fn read(args: &[String]) -> Result<Config, EarlyExit> {
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    Config::from_args(PROGRAM, &args)
-}
-
-/// The error text of argh, as the end of a line that begins with the name of the program or of a variable.
-fn problem(exit: EarlyExit) -> String {
-    let mut problem = exit.output.trim_end().to_owned();
-    if let Some(first) = problem.get_mut(..1) {
-        first.make_ascii_lowercase();
-    }
-    problem
-}
-
-/// Arguments in the forms that argh reads.
-struct Flags {
-    args: Vec<String>,
-    /// The options among them, by their long names.
-    given: HashSet<&'static str>,
-}
-
-impl Flags {
-    /// Splits `--name=value`, adds the value that a switch leaves out, and splits the list of a repeatable option.
-    fn normalize(args: &[String]) -> Flags {
-        let known = Config::get_args_info().flags;
-        let mut flags = Flags {
-            args: Vec::new(),
-            given: HashSet::new(),
-        };
-        let mut args = args.iter().peekable();
-        while let Some(arg) = args.next() {
-            let (name, inline) = match arg.split_once('=') {
-                Some((name, value)) if name.starts_with("--") => (name, Some(value.to_owned())),
-                _ => (arg.as_str(), None),
-            };
-            let short =
-                |short: char| name.strip_prefix('-') == Some(short.encode_utf8(&mut [0; 4]));
-            let option = known
-                .iter()
-                .find(|flag| flag.long == name || flag.short.is_some_and(short));
-            let Some((option, arg_name)) = option.and_then(|option| match option.kind {
-                FlagInfoKind::Option { arg_name } => Some((option, arg_name)),
-                FlagInfoKind::Switch => None,
-            }) else {
-                flags.args.push(arg.clone());
-                continue;
-            };
-            let left_out =
-                arg_name == SWITCH && args.peek().is_none_or(|next| next.starts_with('-'));
-            let value = match inline {
-                None if left_out => Some("true".to_owned()),
-                None => args.next().cloned(),
-                inline => inline,
-            };
-            flags.given.insert(option.long);
-            match value {
-                Some(value) => flags.args.extend(arguments(option, &value)),
-                None => flags.args.push(arg.clone()),
-            }
-        }
-        flags
-    }
-
-    /// Adds each variable whose flag is not given. An empty variable counts as unset.
-    fn add_variables(
-        &mut self,
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<(), ConfigError> {
-        let mut variables = Vec::new();
-        for flag in Config::get_args_info().flags {
-            if matches!(flag.kind, FlagInfoKind::Switch) || self.given.contains(flag.long) {
-                continue;
-            }
-            let name = flag.long.trim_start_matches('-').replace('-', "_");
-            let name = format!("LOCKTOPUS_{}", name.to_uppercase());
-            let Some(value) = variable(&name).filter(|value| !value.is_empty()) else {
-                continue;
-            };
-            let args = arguments(flag, &value);
-            // Each variable is read alone, so that an error is known to come from it.
-            read(&args).map_err(|exit| ConfigError::Variable {
-                name,
-                problem: problem(exit),
-            })?;
-            variables.extend(args);
-        }
-        // Before the flags: these may end with `--`.
-        self.args.splice(0..0, variables);
-        Ok(())
-    }
-}
-
-/// A flag with its value; with each value of a list, if the flag is repeatable.
-fn arguments(flag: &FlagInfo<'_>, value: &str) -> Vec<String> {
-    let list = flag.optionality == Optionality::Repeating;
-    let values = value.split(|c| list && c == ',');
-    values
-        .flat_map(|value| [flag.long.to_owned(), value.to_owned()])
-        .collect()
-}
-
-fn allowed<T>(value: Option<T>, what: &str) -> Result<T, String> {
-    value.ok_or_else(|| format!("allowed is {what}"))
-}
-
-fn host(text: &str) -> Result<String, String> {
-    let host = text.trim_start_matches('[').trim_end_matches(']');
-    let host = Some(host).filter(|host| !host.is_empty());
-    allowed(host.map(str::to_owned), "an address or a name")
-}
-
-fn path(text: &str) -> Result<PathBuf, String> {
-    let path = Some(text).filter(|text| !text.is_empty());
-    allowed(path.map(PathBuf::from), "the path of a file")
-}
-
-fn number<T: TryFrom<usize>, const MIN: usize, const MAX: usize>(text: &str) -> Result<T, String> {
-    let number = whole_number(text).filter(|number| (MIN..=MAX).contains(number));
-    let number = number.and_then(|number| T::try_from(number).ok());
-    allowed(number, &format!("a number from {MIN} to {MAX}"))
-}
-
-fn milliseconds(text: &str) -> Result<Duration, String> {
-    let time = whole_number(text).map(Duration::from_millis);
-    allowed(time, "a whole number of milliseconds, 0 or more")
-}
-
-fn whole_seconds(text: &str) -> Result<Duration, String> {
-    let time = whole_number(text).map(Duration::from_secs);
-    allowed(time, "a whole number of seconds, 0 or more")
-}
-
-/// Reads seconds, up to a year: such times do not overflow a clock.
-fn seconds(text: &str) -> Result<Duration, String> {
-    const YEAR: f64 = 31_536_000.0;
-    let plain = text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let seconds = text
-        .parse()
-        .ok()
-        .filter(|seconds| plain && *seconds <= YEAR);
-    let time = seconds.map(Duration::from_secs_f64);
-    allowed(
-        time,
-        "a number of seconds such as 15 or 0.5, up to 31536000",
-    )
-}
-
-fn origin(text: &str) -> Result<String, String> {
-    let origin = text.trim();
-    let (scheme, host) = origin.split_once("://").unwrap_or_default();
-    let named = !scheme.is_empty() && !host.is_empty() && !host.contains('/');
-    let origin = (named || origin == "*").then(|| origin.to_ascii_lowercase());
-    allowed(origin, "an origin such as https://example.com, or *")
-}
-
-fn switch(text: &str) -> Result<bool, String> {
-    let value = match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "y" => Some(true),
-        "false" | "0" | "no" | "n" => Some(false),
-        _ => None,
-    };
-    allowed(value, "true, 1, yes, y, false, 0, no or n")
-}
-
-/// Reads a number of digits only; Rust's own parser also accepts a plus sign.
-pub(crate) fn whole_number<T: FromStr>(text: &str) -> Option<T> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits)
 }

@@ -207,6 +207,7 @@ pub(super) fn status(site: &Site, pass: &Pass) -> String {
     line("bytes of a name, at most", &config.max_namespace_bytes);
     line("message bytes, at most", &config.max_message_bytes);
     line("resources, at most", &config.max_resources);
+    line("segments, at most", &config.max_segments);
     line("path depth, at most", &config.max_path_depth);
     line("path bytes, at most", &config.max_path_bytes);
     line("log clients", &config.log_clients);

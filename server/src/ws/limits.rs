@@ -14,6 +14,8 @@ pub(super) fn check(config: &Config, resources: &[Resource]) -> Result<(), Strin
         "resources",
         config.max_resources,
     )?;
+    let segments = resources.iter().map(|resource| resource.path.len());
+    at_most("lock of", segments.sum(), "segments", config.max_segments)?;
     for Resource { path, .. } in resources {
         at_most("path of", path.len(), "segments", config.max_path_depth)?;
         let bytes = path.iter().map(|segment| segment.len() + 1).sum();

@@ -85,7 +85,8 @@ fn without_flags_and_variables_all_values_are_defaults() {
         (config.max_namespace_bytes, 255),
         (config.max_message_bytes, 65_536),
         (config.max_resources, 4096),
-        (config.max_path_depth, 1024),
+        (config.max_segments, 4096),
+        (config.max_path_depth, 64),
         (config.max_path_bytes, 16_384),
     ];
     assert!(limits.iter().all(|(limit, default)| limit == default));
@@ -116,7 +117,7 @@ fn both_forms_of_a_flag_work() {
 fn limits_and_access_are_read() {
     let config = config(
         "--max-connections 1 --max-namespaces 2 --max-namespace-bytes 3 --max-message-bytes 4096 \
-         --max-resources 5 --max-path-depth 6 --max-path-bytes 7 --max-abandon-timeout 80000 \
+         --max-resources 5 --max-segments 8 --max-path-depth 6 --max-path-bytes 7 --max-abandon-timeout 80000 \
          --handshake-timeout 9 --ping-interval 0.5 --ping-timeout 2 --log-format json",
         &[],
     );
@@ -125,6 +126,7 @@ fn limits_and_access_are_read() {
     assert_eq!(config.max_namespace_bytes, 3);
     assert_eq!(config.max_message_bytes, 4096);
     assert_eq!(config.max_resources, 5);
+    assert_eq!(config.max_segments, 8);
     assert_eq!(config.max_path_depth, 6);
     assert_eq!(config.max_path_bytes, 7);
     assert_eq!(config.max_abandon_timeout, Duration::from_secs(80));
@@ -192,7 +194,7 @@ fn an_empty_variable_counts_as_unset() {
 #[test]
 fn every_flag_has_a_variable_that_the_flag_overrides() {
     let options = options();
-    assert_eq!(options.len(), 22, "{options:?}");
+    assert_eq!(options.len(), 23, "{options:?}");
     for option in &options {
         let name = variable(option);
         // With pings disabled, and a short default, every single value fits the others.
@@ -275,6 +277,11 @@ fn a_bad_value_names_its_source_and_what_is_allowed() {
             ["--max-resources", "4096"],
         ),
         ("--max-path-depth 0", ("", ""), ["--max-path-depth", "1024"]),
+        (
+            "--max-segments 65537",
+            ("", ""),
+            ["--max-segments", "65536"],
+        ),
         (
             "--max-path-bytes x",
             ("", ""),

@@ -154,8 +154,10 @@ async fn a_release_followed_by_a_reset_is_not_lost() {
 
 #[tokio::test]
 async fn paths_up_to_the_depth_limit_are_accepted() {
-    let server = Server::start().await;
-    for depth in [9, 10, 11, 100, 1000] {
+    let mut config = Config::default();
+    config.max_path_depth = 1024;
+    let server = Server::start_with(config).await;
+    for depth in [9, 10, 11, 64, 100, 1024] {
         let deep = vec!["x"; depth].join("/");
         let mut client = server.connect("namespace=n").await;
         client.lock(&format!("w:{deep}")).await;

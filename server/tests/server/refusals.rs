@@ -196,7 +196,7 @@ async fn refusals_are_json_with_a_code_if_the_accept_header_asks_for_it() {
 #[tokio::test]
 async fn every_bad_message_gets_an_error_object_and_close_code_3000() {
     let server = Server::start().await;
-    let deep: Vec<&str> = vec!["x"; 1025];
+    let deep: Vec<&str> = vec!["x"; 65];
     let many: Vec<_> = (0..4097).map(|_| json!({"type": "r"})).collect();
     let lock = |resources| json!({"action": "lock", "resources": resources}).to_string();
     for (message, part) in [
@@ -223,7 +223,14 @@ async fn every_bad_message_gets_an_error_object_and_close_code_3000() {
             "allowed",
         ),
         (lock(json!([{"type": "r", "path": [1]}])), "string"),
-        (lock(json!([{"type": "r", "path": deep}])), "1024"),
+        (
+            lock(json!([{"type": "r", "path": deep}])),
+            "path of 65 segments; at most 64 are allowed",
+        ),
+        (
+            lock(json!(vec![json!({"type": "r", "path": vec!["a"; 64]}); 65])),
+            "lock of 4160 segments; at most 4096 are allowed",
+        ),
         (
             lock(json!([{"type": "r", "path": ["x".repeat(17_000)]}])),
             "16384",
