@@ -94,6 +94,12 @@ pub struct Config {
     #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, 1_000_000>), default = "10_000")]
     pub max_connections: usize,
 
+    /// percentage of each limit that every client can use; beyond it, a client can use the rest as long as this
+    /// percentage of the limit stays free for others. A client is an auth token or, without tokens, an address
+    /// (LOCKTOPUS_SHARE; default 25, 100 for no shares)
+    #[argh(option, arg_name = "percent", from_str_fn(number::<_, 1, 100>), default = "25")]
+    pub share: usize,
+
     /// most namespaces at one time (LOCKTOPUS_MAX_NAMESPACES; default 10000)
     #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, 1_000_000>), default = "10_000")]
     pub max_namespaces: usize,

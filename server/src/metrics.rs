@@ -1,8 +1,8 @@
 //! Figures for `/metrics` and for the log.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntGauge, Registry, TextEncoder,
-    exponential_buckets,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder, exponential_buckets,
 };
 use std::time::Duration;
 use tracing::info;
@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     pub(crate) revoked: IntCounter,
     pub(crate) dead_peers: IntCounter,
     pub(crate) protocol_errors: IntCounter,
+    over_share: IntCounterVec,
     wait: Histogram,
     hold: Histogram,
 }
@@ -61,7 +62,15 @@ impl Metrics {
             registered.expect("registered once");
             histogram
         };
+        let over_share = Opts::new(
+            "locktopus_over_share_total",
+            "Refusals of clients over their share, by the limit that is shared.",
+        );
+        let over_share = IntCounterVec::new(over_share, &["kind"]).expect("a valid name");
+        let registered = registry.register(Box::new(over_share.clone()));
+        registered.expect("registered once");
         Metrics {
+            over_share,
             connections: gauge("connections", "Open connections."),
             namespaces: gauge("namespaces", "Namespaces in use."),
             acquired: gauge("locks_acquired", "Locks that are held."),
@@ -90,6 +99,11 @@ impl Metrics {
             hold: histogram("hold", "Time from a grant to the release."),
             registry,
         }
+    }
+
+    /// The counter of refusals of clients over their share of a limit.
+    pub(crate) fn over_share(&self, kind: &str) -> IntCounter {
+        self.over_share.with_label_values(&[kind])
     }
 
     pub(crate) fn granted(&self, waited: Duration) {

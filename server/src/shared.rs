@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::locks::{Journal, Namespaces};
 use crate::metrics::Metrics;
+use crate::shares::Shares;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,6 +14,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) namespaces: Namespaces,
+    pub(crate) shares: Shares,
     /// Cancelled when all locks are released after a shutdown; connections are closed then.
     pub(crate) closing: CancellationToken,
     /// The tasks of connections: a server that shuts down waits for them for a moment.
@@ -27,6 +29,7 @@ impl Shared {
             log_locks: config.log_locks,
         };
         Shared {
+            shares: Shares::new(&config, &metrics),
             metrics,
             namespaces: Namespaces::new(last_token, config.max_namespaces, journal),
             closing: CancellationToken::new(),

@@ -2,6 +2,7 @@
 
 use super::Site;
 use super::routes;
+use crate::shares::{Party, Refused};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,10 +30,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts sockets until it is dropped.
 ///
-/// The number of sockets that wait for an upgrade or ask for pages is limited to `max_connections`. Further sockets are
-/// refused at once.
+/// The number of sockets that wait for an upgrade or ask for pages is limited to `max_connections`, of which each
+/// address has a share. Further sockets are refused at once.
 pub(crate) async fn accept(site: Arc<Site>, listener: &TcpListener) {
-    let sockets = Arc::new(Semaphore::new(site.shared.config.max_connections));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut accepting = true;
     loop {
@@ -41,16 +41,20 @@ pub(crate) async fn accept(site: Arc<Site>, listener: &TcpListener) {
                 accepting = true;
                 // Messages are small, and the peer waits for each.
                 let _ = stream.set_nodelay(true);
-                let Ok(place) = Arc::clone(&sockets).try_acquire_owned() else {
-                    site.shared.metrics.refused.inc();
-                    let plain = site.secrets.acceptor().is_none();
-                    if plain && let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
-                        site.shared.tasks.spawn(async move {
-                            refuse(stream).await;
-                            drop(permit);
-                        });
+                let party = Party::of_address(address.ip());
+                let place = match site.shared.shares.sockets.try_take(party, 1) {
+                    Ok(place) => place,
+                    Err(refused) => {
+                        site.shared.metrics.refused.inc();
+                        let plain = site.secrets.acceptor().is_none();
+                        if plain && let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+                            site.shared.tasks.spawn(async move {
+                                refuse(stream, refused).await;
+                                drop(permit);
+                            });
+                        }
+                        continue;
                     }
-                    continue;
                 };
                 let site = Arc::clone(&site);
                 site.clone().shared.tasks.spawn(async move {
@@ -71,11 +75,18 @@ pub(crate) async fn accept(site: Arc<Site>, listener: &TcpListener) {
 
 /// Answers without reading a request. Then reads on for a moment: closing a socket with unread bytes resets it, and
 /// the peer might never see the answer.
-async fn refuse(mut stream: TcpStream) {
-    const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
-        Content-Type: text/plain; charset=utf-8\r\nContent-Length: 21\r\n\r\ntoo many connections\n";
+async fn refuse(mut stream: TcpStream, refused: Refused) {
+    let sentence = match refused {
+        Refused::Full { .. } => "too many connections\n",
+        Refused::OverShare { .. } => "too many connections from this address\n",
+    };
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
+         Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{sentence}",
+        sentence.len()
+    );
     let refusal = async {
-        stream.write_all(REFUSAL).await?;
+        stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
         let mut dropped = [0; 1024];
         while stream.read(&mut dropped).await? > 0 {}

@@ -1,6 +1,7 @@
 //! Answers to HTTP requests: contents, and refusals that say what is allowed.
 
 use super::query::BadParameter;
+use crate::shares::Refused;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
@@ -101,6 +102,21 @@ impl Refusal {
             RefusalCode::Unavailable,
             sentence,
         )
+    }
+
+    /// No place is left for this client in a limit that clients share.
+    pub(super) fn no_place(refused: Refused, what: &str) -> Refusal {
+        match refused {
+            Refused::Full { whole } => Refusal::too_many(what, whole),
+            Refused::OverShare { taken, whole } => Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                RefusalCode::OverShare,
+                format!(
+                    "the auth token or the address of this client has {taken} of {whole} {what}; the rest is kept for \
+                     other clients"
+                ),
+            ),
+        }
     }
 
     pub(super) fn shutting_down() -> Refusal {

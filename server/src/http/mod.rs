@@ -15,11 +15,7 @@ use access::Access;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
-
-/// How many lists of locks are made at the same time.
-const LISTINGS: usize = 4;
 
 /// The state that the requests of a server share.
 #[derive(Debug)]
@@ -30,10 +26,6 @@ pub(crate) struct Site {
     /// The address that the server listens on.
     address: SocketAddr,
     started: Instant,
-    /// One permit for each connection that may be open or have left a lock behind.
-    places: Arc<Semaphore>,
-    /// One permit for each list of locks that may be made at the same time.
-    listings: Arc<Semaphore>,
     last_connection: AtomicU64,
 }
 
@@ -42,8 +34,6 @@ impl Site {
         let origins = shared.config.allow_origin.clone();
         Site {
             access: Access::new(secrets.clone(), origins, address),
-            listings: Arc::new(Semaphore::new(LISTINGS)),
-            places: Arc::new(Semaphore::new(shared.config.max_connections)),
             last_connection: AtomicU64::new(0),
             started: Instant::now(),
             shared,

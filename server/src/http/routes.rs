@@ -132,11 +132,15 @@ async fn answer(
             Ok(json(&pages::statistics(&namespace)))
         }
         Route::Locks { namespace, filter } => {
-            access.check_namespace(&request, &namespace)?;
+            let pass = access.check_namespace(&request, &namespace)?;
             let namespace = pages::find(site, &namespace)?;
+            let party = pass.party(peer.ip());
+            let waiting = shared.shares.waiting_answers.try_take(party, 1);
+            let waiting = waiting.map_err(|refused| Refusal::no_place(refused, "long answers"))?;
             // The list is bounded, but the walk is not: it visits every request of the namespace. Many walks at a time
             // would take processor time from the connections, even on threads of their own.
-            let turn = Arc::clone(&site.listings).acquire_owned().await;
+            let turn = shared.shares.answers.take(party, 1).await;
+            drop(waiting);
             let listed = tokio::task::spawn_blocking(move || {
                 let answer = json(&pages::locks(&namespace, &filter));
                 drop(turn);
@@ -185,9 +189,8 @@ fn upgrade(
     let websocket_config = websocket_config(config.max_message_bytes);
     let (handshake, websocket) = hyper_tungstenite::upgrade(&mut request, Some(websocket_config))
         .map_err(|error| Refusal::bad_handshake(&error))?;
-    let place = Arc::clone(&site.places)
-        .try_acquire_owned()
-        .map_err(|_| Refusal::too_many("connections", config.max_connections))?;
+    let place = shared.shares.connections.try_take(party, 1);
+    let place = place.map_err(|refused| Refusal::no_place(refused, "connections"))?;
     let id = site.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
     let client = Client {
         id,

@@ -7,6 +7,7 @@ use super::stream::StillReadable;
 use super::v1::{Effect, Input, Left, Session};
 use crate::locks::{Client, Holder, Member};
 use crate::shared::Shared;
+use crate::shares::Taken;
 use futures_util::StreamExt;
 use hyper::body::Bytes;
 use hyper_tungstenite::HyperWebsocket;
@@ -16,7 +17,6 @@ use locktopus_protocol::Resource;
 use locktopus_protocol::v1::{NO_NEW_LOCKS, Response};
 use std::pin::pin;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
@@ -24,9 +24,9 @@ use tracing::info;
 pub(crate) struct Connection {
     shared: Arc<Shared>,
     member: Member,
-    /// The permit of the connection. An abandoned lock keeps the permit, so that the number of abandoned locks is
-    /// limited as well.
-    place: Arc<OwnedSemaphorePermit>,
+    /// The place of the connection, of which its party has a share. An abandoned lock keeps the place, so that the
+    /// number of abandoned locks is limited as well.
+    place: Arc<Taken>,
 }
 
 /// The next step of a conversation.
@@ -36,11 +36,7 @@ enum Next {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        member: Member,
-        place: OwnedSemaphorePermit,
-    ) -> Connection {
+    pub(crate) fn new(shared: Arc<Shared>, member: Member, place: Taken) -> Connection {
         Connection {
             shared,
             member,
@@ -66,7 +62,7 @@ impl Connection {
         let end = self.converse(&mut websocket, &mut session).await;
         self.log("disconnected");
         self.member.disconnect();
-        // The lock is settled first: closing can take a while, and keeps the permit meanwhile.
+        // The lock is settled first: closing can take a while, and keeps the place meanwhile.
         let place = Arc::clone(&self.place);
         self.leave(session.step(Input::Ended));
         close(websocket, end).await;
@@ -176,7 +172,7 @@ impl Connection {
         }
     }
 
-    /// Withdraws a waiting request. Keeps an acquired lock for the abandon timeout, with its namespace and its permit.
+    /// Withdraws a waiting request. Keeps an acquired lock for the abandon timeout, with its namespace and its place.
     fn leave(self, effect: Effect) {
         if effect != Effect::Leave(Left::Holding) {
             return self.holder().release();

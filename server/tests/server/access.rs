@@ -258,6 +258,7 @@ fn a_bad_file_is_an_error_that_names_it_and_has_a_cause() {
 async fn each_limit_on_connections_is_refused_with_its_number() {
     let limited = config(|config| {
         config.max_connections = 3;
+        config.share = 100;
         config.max_namespaces = 2;
         config.max_namespace_bytes = 5;
         config.max_abandon_timeout = Duration::from_secs(1);

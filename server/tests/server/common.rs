@@ -84,6 +84,19 @@ impl Server {
         Client::connect(self.address, query).await
     }
 
+    /// Connects with this query from the address `127.0.0.HOST`.
+    pub(crate) async fn connect_from(&self, host: u8, query: &str) -> Client {
+        Client::on(self.socket_from(host).await, self.address, query).await
+    }
+
+    /// A socket from the address `127.0.0.HOST`.
+    pub(crate) async fn socket_from(&self, host: u8) -> TcpStream {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let from = SocketAddr::from(([127, 0, 0, host], 0));
+        socket.bind(from).expect("an address of loopback");
+        socket.connect(self.address).await.expect("connects")
+    }
+
     /// Status and body of a GET.
     pub(crate) async fn get(&self, path_and_query: &str) -> (u16, String) {
         let head = format!("GET {path_and_query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -243,6 +256,10 @@ impl Client {
 
     pub(crate) async fn connect(address: SocketAddr, query: &str) -> Client {
         let stream = TcpStream::connect(address).await.expect("connects");
+        Client::on(stream, address, query).await
+    }
+
+    async fn on(stream: TcpStream, address: SocketAddr, query: &str) -> Client {
         stream.set_nodelay(true).expect("a socket");
         let url = format!("ws://{address}/v1?{query}");
         let (websocket, _) = client_async(url, stream).await.expect("upgraded");

@@ -86,6 +86,7 @@ fn without_flags_and_variables_all_values_are_defaults() {
         (config.max_message_bytes, 65_536),
         (config.max_resources, 4096),
         (config.max_segments, 4096),
+        (config.share, 25),
         (config.max_path_depth, 64),
         (config.max_path_bytes, 16_384),
     ];
@@ -194,7 +195,7 @@ fn an_empty_variable_counts_as_unset() {
 #[test]
 fn every_flag_has_a_variable_that_the_flag_overrides() {
     let options = options();
-    assert_eq!(options.len(), 23, "{options:?}");
+    assert_eq!(options.len(), 24, "{options:?}");
     for option in &options {
         let name = variable(option);
         // With pings disabled, and a short default, every single value fits the others.
@@ -277,6 +278,8 @@ fn a_bad_value_names_its_source_and_what_is_allowed() {
             ["--max-resources", "4096"],
         ),
         ("--max-path-depth 0", ("", ""), ["--max-path-depth", "1024"]),
+        ("--share 0", ("", ""), ["--share", "100"]),
+        ("--share 101", ("", ""), ["--share", "100"]),
         (
             "--max-segments 65537",
             ("", ""),

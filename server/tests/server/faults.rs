@@ -362,6 +362,7 @@ async fn a_slow_message_keeps_the_connection_alive() {
 async fn a_thousand_connections_that_open_and_vanish_leave_nothing_behind() {
     let mut config = quick();
     config.max_connections = 600;
+    config.share = 100;
     let server = Server::start_with(config).await;
     for round in 0..2 {
         let bystander = Bystander::beside(&server).await;
@@ -415,6 +416,7 @@ async fn slow_handshakes_time_out_and_delay_no_other_connection() {
 async fn sockets_beyond_the_limit_are_refused_at_once() {
     let mut config = quick();
     config.max_connections = 2;
+    config.share = 100;
     let server = Server::start_with(config).await;
     let _idle = [
         TcpStream::connect(server.address).await.expect("connects"),

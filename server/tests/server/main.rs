@@ -10,4 +10,5 @@ mod process;
 mod protocol;
 mod refusals;
 mod revocation;
+mod shares;
 mod shutdown;

@@ -1,4 +1,4 @@
-//! Parties, between which the server shares its work and its limits.
+//! The clients that count as one.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
