@@ -49,22 +49,22 @@ mutations! {
 
     /// Breaks guarantee 6: retired subscribers stay in the chains, in any number.
     NoPurge {
-        "event.rs": "«»if retired < FEW_RETIRED {" => "return;";
+        "event.rs": "«»if retired < FEW_RETIRED {" => "return None;";
     }
 
     /// Breaks guarantee 6: a withdrawn request does not report its watch as retired, so no purge removes it.
     NoRetiring {
-        "request.rs": "watched.released.retire();" => "";
+        "request.rs": "let purge = «watched.released.retire(garbage)?»;" => "return None";
     }
 
     /// Breaks E3: a purge drops the subscribers that were pushed since it looked.
     PurgeDropsNewSubscribers {
-        "event.rs": "«»if self.chain.replace(&head, purged.0.clone()) {" => "
-            let newer = self.chain.load();
-            if self.chain.replace(&newer, purged.0.clone()) {
-                return;
+        "event.rs": "«»if event.chain.replace(&self.head, self.purged.0.clone()) {" => "
+            let newer = event.chain.load();
+            if event.chain.replace(&newer, self.purged.0.clone()) {
+                self.end(garbage);
+                return true;
             }
-            seen = newer;
             continue;
         ";
     }
@@ -80,7 +80,11 @@ mutations! {
 
     /// Breaks T2: the entries of a request are removed after the requests that waited for it are advanced.
     RemoveAfterAdvancing {
-        "table.rs": "«»self.entries.remove(request, &guard);" => "self.end(request, pin());";
+        "table.rs": "«»self.entries.remove(request, inserted, budget, guard);" => "
+            let mut backlog = Backlog::default();
+            self.end(request, &mut backlog);
+            self.complete(backlog, pin());
+        ";
     }
 
     /// Breaks guarantee 2: a walk goes on with the next span, not with the rest of the span in which it

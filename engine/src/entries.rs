@@ -16,6 +16,7 @@
 //! R was published before it was drawn. Draws are read-modify-writes of one word. So R's marks and entries
 //! happen before S's walk, which sees every entry that is present throughout.
 
+use crate::budget::Budget;
 use crate::clock::{CLOSED, Clock};
 use crate::key::{Key, Marks};
 use crate::request::Request;
@@ -32,6 +33,8 @@ use std::ops::Bound;
 /// further behind.
 const RECLAIM_FROM: usize = 4;
 const RECLAIM_EVERY: usize = 256;
+/// The nanoseconds of such a help.
+const RECLAIM: u64 = 50_000;
 
 pub(crate) struct Entries {
     writes: Section,
@@ -70,6 +73,16 @@ impl<'a> Walker<'a> {
     }
 }
 
+/// Where a walk ends or pauses.
+pub(crate) enum Found<'g> {
+    /// A request that the walker has to wait for, and the cursor that stands on it.
+    Blocker(Cursor, &'g Arc<Request>),
+    /// There is no such request, and there never will be.
+    Nothing,
+    /// The budget is spent. The walk goes on at this cursor.
+    Paused(Cursor),
+}
+
 impl Entries {
     pub(crate) fn new() -> Entries {
         Entries {
@@ -90,15 +103,30 @@ impl Entries {
         }
     }
 
-    /// Inserts all entries, then publishes the request. Returns the start of its walk.
-    pub(crate) fn publish(&self, request: &Arc<Request>, clock: &Clock, guard: &Guard) -> Cursor {
+    /// Inserts entries, beginning with the one of this index. Once all are inserted, publishes the request and
+    /// returns the start of its walk.
+    pub(crate) fn publish(
+        &self,
+        request: &Arc<Request>,
+        inserted: &mut usize,
+        clock: &Clock,
+        budget: &mut Budget,
+        guard: &Guard,
+    ) -> Option<Cursor> {
         let [only] = &*request.resources else {
-            for resource in request.resources.iter() {
+            while let Some(resource) = request.resources.get(*inserted) {
+                if budget.is_spent() {
+                    return None;
+                }
                 self.section(resource.mode).insert(resource, request, guard);
+                *inserted += 1;
+                budget.search(resource.path.as_bytes().len());
             }
             request.publish(clock);
-            return Cursor::START;
+            return Some(Cursor::START);
         };
+        *inserted = 1;
+        budget.search(only.path.as_bytes().len());
         let own = self.section(only.mode).insert(only, request, guard);
         let ticket = request.publish(clock);
         // If no other ticket was drawn between our birth and our ticket, then every entry at our path that
@@ -107,33 +135,46 @@ impl Entries {
         let own_writes_are_clear = only.mode == Mode::Write
             && ticket == request.birth
             && !own.next_is(|next| only.path.contains(&next.path));
-        if own_writes_are_clear {
+        Some(if own_writes_are_clear {
             Cursor::PAST_OWN_WRITES
         } else {
             Cursor::START
-        }
+        })
     }
 
-    /// Removes all entries of a request. Only its owner may call this (T2).
-    pub(crate) fn remove(&self, request: &Arc<Request>, guard: &Guard) {
-        for (index, resource) in request.resources.iter().enumerate() {
+    /// Removes entries of a request of which the first `left` ones are inserted, the last one first: a request is
+    /// listed at its first entry. Only its owner may call this (T2).
+    pub(crate) fn remove(
+        &self,
+        request: &Arc<Request>,
+        left: &mut usize,
+        budget: &mut Budget,
+        guard: &Guard,
+    ) {
+        for (index, resource) in request.resources[..*left].iter().enumerate().rev() {
             let key = key_of(resource, request);
             self.section(resource.mode).list.remove(&key, guard);
+            *left = index;
+            budget.search(resource.path.as_bytes().len());
             if index % RECLAIM_EVERY == RECLAIM_FROM - 1 {
                 guard.flush();
+                budget.spend(RECLAIM);
+            }
+            if budget.is_spent() {
+                return;
             }
         }
     }
 
-    /// The next request, from the cursor on, that the walker has to wait for, and the cursor that stands
-    /// on it. `None` means that there is no such request, and that there never will be.
+    /// The next request, from the cursor on, that the walker has to wait for.
     pub(crate) fn next_blocker<'g>(
         &'g self,
         walker: &Walker<'_>,
         clock: &Clock,
         cursor: Cursor,
+        budget: &mut Budget,
         guard: &'g Guard,
-    ) -> Option<(Cursor, &'g Arc<Request>)> {
+    ) -> Found<'g> {
         let mut walk = Walk::new(walker.resources, cursor);
         while let Some((path, span)) = walk.next_span(|mode| self.section(mode).marks()) {
             // Entries born after the ticket was drawn are later requests, and sort before this key.
@@ -142,20 +183,30 @@ impl Entries {
                 .after()
                 .map_or(Bound::Included(&first), Bound::Excluded);
             let mut entry = self.section(walk.mode()).list.seek(bound, guard);
+            budget.search(first.path.as_bytes().len());
             while let Some(here) = entry
                 .as_ref()
                 .filter(|here| span.holds(&first.path, &here.key().path))
             {
                 if walker.waits_for(here.value(), clock) {
                     fence_after_walk();
-                    return Some((walk.stop_at(here.key()), here.value()));
+                    return Found::Blocker(walk.stop_at(here.key()), here.value());
+                }
+                budget.step(first.path.as_bytes().len());
+                if budget.is_spent() {
+                    fence_after_walk();
+                    return Found::Paused(walk.stop_at(here.key()));
                 }
                 entry = here.next();
             }
             walk.leave_span(path, entry.as_ref().map(|beyond| &beyond.key().path));
+            if budget.is_spent() {
+                fence_after_walk();
+                return Found::Paused(walk.stop());
+            }
         }
         fence_after_walk();
-        None
+        Found::Nothing
     }
 
     /// The next outstanding request after the given place of the listing, and its place.
@@ -206,7 +257,6 @@ fn info(request: &Request) -> Option<RequestInfo> {
     if token >= CLOSED || request.released.is_set() {
         return None;
     }
-    let blocker = request.waits_for();
     Some(RequestInfo {
         token,
         resources: request.resources.to_vec(),
@@ -215,7 +265,7 @@ fn info(request: &Request) -> Option<RequestInfo> {
         } else {
             RequestState::Waiting
         },
-        waits_for: (!acquired && blocker != 0).then_some(blocker),
+        waits_for: request.waits_for().filter(|_| !acquired),
     })
 }
 

@@ -21,8 +21,12 @@
 //! serves it. If the event was set without a taking, the word had not been announced; then the
 //! announcement comes later in the order of the word and sees SET.
 
+use crate::budget::Budget;
 use crate::sync::{Arc, AtomicU32, Chain, FEW_RETIRED, Ordering, into_inner};
 use std::mem::{self, ManuallyDrop};
+
+/// The nanoseconds to look at a node, to move it or to drop it.
+pub(crate) const NODE: u64 = 100;
 
 const SET: u32 = 1;
 const ANNOUNCED: u32 = 2;
@@ -44,41 +48,57 @@ pub(crate) struct Event<T> {
 
 struct Node<T> {
     subscriber: T,
-    next: Link<T>,
+    next: Subscribers<T>,
     /// The number of nodes from this one to the end.
     len: u32,
-}
-
-/// Points to the rest of a chain. Drops it without recursion, since a chain may be long.
-struct Link<T>(Option<Arc<Node<T>>>);
-
-impl<T> Drop for Link<T> {
-    fn drop(&mut self) {
-        let mut rest = self.0.take();
-        while let Some(mut node) = rest.and_then(into_inner) {
-            rest = node.next.0.take();
-        }
-    }
 }
 
 fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
     one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
 }
 
-/// The subscribers of an event that is set, the newest first. The owner of this list must serve them.
-pub(crate) struct Subscribers<T>(Link<T>);
+/// A list of subscribers: a chain, or a part of a chain that was taken. The owner of a part must serve it.
+///
+/// A chain that was taken begins with its newest subscriber. Dropping a long list is not recursive.
+pub(crate) struct Subscribers<T>(Option<Arc<Node<T>>>);
 
 impl<T> Subscribers<T> {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.0.is_none()
+        self.0.is_none()
     }
 
-    pub(crate) fn one(subscriber: T) -> Subscribers<T> {
-        Subscribers(Link(Some(Arc::new(Node {
+    fn len(&self) -> u32 {
+        self.0.as_ref().map_or(0, |first| first.len)
+    }
+
+    pub(crate) fn push(&mut self, subscriber: T) {
+        *self = Subscribers(Some(Arc::new(Node {
             subscriber,
-            next: Link(None),
-            len: 1,
-        }))))
+            len: self.len() + 1,
+            next: mem::take(self),
+        })));
+    }
+}
+
+impl<T: Clone> Subscribers<T> {
+    /// Moves the first subscriber to the front of another list; `false` if there is none.
+    pub(crate) fn move_first(&mut self, to: &mut Subscribers<T>) -> bool {
+        let Some(mut first) = self.0.take() else {
+            return false;
+        };
+        match Arc::get_mut(&mut first) {
+            Some(node) => {
+                node.len = to.len() + 1;
+                *self = mem::replace(&mut node.next, mem::take(to));
+                to.0 = Some(first);
+            }
+            // A thread whose push or purge has not ended may still look at the node.
+            None => {
+                *self = Subscribers(first.next.0.clone());
+                to.push(first.subscriber.clone());
+            }
+        }
+        true
     }
 }
 
@@ -86,15 +106,34 @@ impl<T: Clone> Iterator for Subscribers<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        let first = self.0.0.take()?;
-        // A thread whose push or purge just failed may still look at the node.
-        let next = first.next.0.clone();
-        let subscriber = match Arc::try_unwrap(first) {
-            Ok(node) => node.subscriber,
-            Err(shared) => shared.subscriber.clone(),
-        };
-        self.0 = Link(next);
-        Some(subscriber)
+        match Arc::try_unwrap(self.0.take()?) {
+            Ok(Node {
+                subscriber, next, ..
+            }) => {
+                *self = next;
+                Some(subscriber)
+            }
+            // A thread whose push or purge has not ended may still look at the node.
+            Err(shared) => {
+                *self = Subscribers(shared.next.0.clone());
+                Some(shared.subscriber.clone())
+            }
+        }
+    }
+}
+
+impl<T> Default for Subscribers<T> {
+    fn default() -> Subscribers<T> {
+        Subscribers(None)
+    }
+}
+
+impl<T> Drop for Subscribers<T> {
+    fn drop(&mut self) {
+        let mut rest = self.0.take();
+        while let Some(mut node) = rest.and_then(into_inner) {
+            rest = node.next.0.take();
+        }
     }
 }
 
@@ -119,7 +158,7 @@ impl<T: Subscriber> Event<T> {
         match before {
             _ if before & SET != 0 => None,
             ANNOUNCED => Some(self.take()),
-            _ => Some(Subscribers(Link(None))),
+            _ => Some(Subscribers::default()),
         }
     }
 
@@ -133,91 +172,61 @@ impl<T: Subscriber> Event<T> {
     ///
     /// If the event is set, the caller must serve the resulting subscribers, because no other thread
     /// will. They include this one, unless another thread has just taken it to serve it.
-    pub(crate) fn subscribe(&self, subscriber: T) -> Option<Subscribers<T>> {
+    pub(crate) fn subscribe(
+        &self,
+        subscriber: T,
+        garbage: &mut Garbage<T>,
+    ) -> Option<Subscribers<T>> {
         // E1. AcqRel: the announcement comes before or after `set` in the order of the word.
         let before = self.word.fetch_or(ANNOUNCED, Ordering::AcqRel);
+        let mut own = Subscribers::default();
+        own.push(subscriber);
         if before & SET != 0 {
-            return Some(Subscribers::one(subscriber));
+            return Some(own);
         }
-        let mut node = Arc::new(Node {
-            subscriber,
-            next: Link(None),
-            len: 1,
-        });
         loop {
             let head = self.chain.load();
-            let own = Arc::get_mut(&mut node).expect("ours alone until it is pushed");
-            own.len = head.as_ref().map_or(0, |head| head.len) + 1;
-            own.next = Link(head.clone());
-            if self.chain.replace(&head, Some(Arc::clone(&node))) {
+            let node = own.0.as_mut().and_then(Arc::get_mut);
+            let node = node.expect("ours alone until it is pushed");
+            node.len = head.as_ref().map_or(0, |head| head.len) + 1;
+            garbage.add(mem::replace(&mut node.next, Subscribers(head.clone())));
+            if self.chain.replace(&head, own.0.clone()) {
                 break;
             }
         }
+        garbage.add(own);
         self.is_set().then(|| self.take())
     }
 
     /// Reports a retired subscriber, so that the retired ones never outnumber the others by much.
     ///
-    /// Cost: constant, amortised over the reports. A purge is due when about half of the chain is retired.
-    /// The thread that finds a purge due claims all reports for its purge.
-    pub(crate) fn retire(&self) {
+    /// Cost: constant, amortised over the reports, with the resulting purge. A purge is due when about half of
+    /// the chain is retired. The thread that finds a purge due claims all reports for its purge, and must
+    /// complete it.
+    pub(crate) fn retire(&self, garbage: &mut Garbage<T>) -> Option<Purge<T>> {
         // AcqRel: a thread that claims a report must see that its subscriber is retired.
         let retired = self.retired.fetch_add(1, Ordering::AcqRel) + 1;
         if retired < FEW_RETIRED {
-            return;
+            return None;
         }
-        let len = self.chain.load().map_or(0, |head| head.len);
-        let is_due = retired.saturating_mul(2) >= len;
-        if is_due
+        let head = self.chain.load();
+        let is_due = retired.saturating_mul(2) >= head.as_ref().map_or(0, |head| head.len);
+        let is_claimed = is_due
             && self
                 .retired
                 .compare_exchange(retired, 0, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-        {
-            self.purge();
+                .is_ok();
+        if !is_claimed {
+            garbage.add(Subscribers(head));
+            return None;
         }
-    }
-
-    /// Replaces the chain by one without the retired subscribers.
-    ///
-    /// An attempt that fails keeps its result, and the next attempt only looks at the newer subscribers.
-    fn purge(&self) {
-        let mut seen = None;
-        let mut purged = Link(None);
-        loop {
-            let head = self.chain.load();
-            let mut kept = Vec::new();
-            let mut rest = head.as_ref();
-            while let Some(node) = rest.filter(|node| !is_same(Some(node), seen.as_ref())) {
-                if !node.subscriber.is_retired() {
-                    kept.push(node.subscriber.clone());
-                }
-                rest = node.next.0.as_ref();
-            }
-            if rest.is_none() && seen.is_some() {
-                if head.is_none() {
-                    // The chain was taken, to be served.
-                    return;
-                }
-                // Another thread has purged it, perhaps before the subscribers of our reports retired.
-                seen = None;
-                purged = Link(None);
-                continue;
-            }
-            for subscriber in kept.into_iter().rev() {
-                let len = purged.0.as_ref().map_or(0, |head| head.len) + 1;
-                let next = purged;
-                purged = Link(Some(Arc::new(Node {
-                    subscriber,
-                    next,
-                    len,
-                })));
-            }
-            if self.chain.replace(&head, purged.0.clone()) {
-                return;
-            }
-            seen = head;
-        }
+        Some(Purge {
+            at: head.clone(),
+            head,
+            seen: None,
+            kept: Subscribers::default(),
+            purged: Subscribers::default(),
+        })
     }
 
     #[cfg(test)]
@@ -226,7 +235,126 @@ impl<T: Subscriber> Event<T> {
     }
 
     fn take(&self) -> Subscribers<T> {
-        Subscribers(Link(self.chain.take()))
+        Subscribers(self.chain.take())
+    }
+}
+
+/// Replaces the chain of an event by one without the retired subscribers, in steps.
+///
+/// An attempt that fails keeps its result, and the next attempt only looks at the newer subscribers. Several
+/// purges of one event may be under way. A purge begins only when half of the chain has retired since the last
+/// one began, so their number is at most logarithmic in the length of the chain.
+pub(crate) struct Purge<T> {
+    /// The chain to replace.
+    head: Option<Arc<Node<T>>>,
+    /// The next of its nodes to look at.
+    at: Option<Arc<Node<T>>>,
+    /// The chain of the last attempt. `purged` is that chain without the retired subscribers.
+    seen: Option<Arc<Node<T>>>,
+    /// The waiting subscribers that were found since then, the oldest first.
+    kept: Subscribers<T>,
+    purged: Subscribers<T>,
+}
+
+impl<T: Subscriber> Purge<T> {
+    /// Does a part of the purge; `true` at its end.
+    pub(crate) fn step(
+        &mut self,
+        event: &Event<T>,
+        budget: &mut Budget,
+        garbage: &mut Garbage<T>,
+    ) -> bool {
+        while self.look(budget) {
+            if self.at.is_none() && self.seen.is_some() {
+                if self.head.is_none() {
+                    // The chain was taken, to be served.
+                    self.end(garbage);
+                    return true;
+                }
+                // Another purge has replaced the chain, perhaps before the subscribers of our reports retired.
+                // We have looked at all of the new one.
+                garbage.add(mem::take(&mut self.purged));
+                garbage.add(Subscribers(self.seen.take()));
+            }
+            while self.kept.move_first(&mut self.purged) {
+                budget.spend(NODE);
+                if budget.is_spent() {
+                    return false;
+                }
+            }
+            if event.chain.replace(&self.head, self.purged.0.clone()) {
+                self.end(garbage);
+                return true;
+            }
+            let seen = mem::replace(&mut self.head, event.chain.load());
+            self.at = self.head.clone();
+            garbage.add(Subscribers(mem::replace(&mut self.seen, seen)));
+        }
+        false
+    }
+
+    /// Looks for waiting subscribers; `true` at the end of the part that was not looked at before.
+    fn look(&mut self, budget: &mut Budget) -> bool {
+        let is_new = |node: &&Arc<Node<T>>| !is_same(Some(node), self.seen.as_ref());
+        let mut rest = self.at.as_ref();
+        while let Some(node) = rest.filter(is_new) {
+            if !node.subscriber.is_retired() {
+                self.kept.push(node.subscriber.clone());
+            }
+            rest = node.next.0.as_ref();
+            budget.spend(NODE);
+            if budget.is_spent() {
+                break;
+            }
+        }
+        let has_ended = rest.filter(is_new).is_none();
+        self.at = rest.cloned();
+        has_ended
+    }
+
+    fn end(&mut self, garbage: &mut Garbage<T>) {
+        self.at = None;
+        garbage.add(Subscribers(self.seen.take()));
+        garbage.add(Subscribers(self.head.take()));
+        garbage.add(mem::take(&mut self.kept));
+        garbage.add(mem::take(&mut self.purged));
+    }
+}
+
+/// Parts of chains that no thread needs any more, to be dropped in steps: they may be long.
+pub(crate) struct Garbage<T>(Vec<Subscribers<T>>);
+
+impl<T> Garbage<T> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Gives up a list. Its nodes are left to the other owners of the list, if there are any.
+    fn add(&mut self, mut list: Subscribers<T>) {
+        if let Some(node) = list.0.take().and_then(into_inner)
+            && !node.next.is_empty()
+        {
+            self.0.push(node.next);
+        }
+    }
+
+    /// Drops a part of the lists.
+    pub(crate) fn drop_some(&mut self, budget: &mut Budget) {
+        while let Some(list) = self.0.last_mut()
+            && !budget.is_spent()
+        {
+            match list.0.take().and_then(into_inner) {
+                Some(node) => *list = node.next,
+                None => drop(self.0.pop()),
+            }
+            budget.spend(NODE);
+        }
+    }
+}
+
+impl<T> Default for Garbage<T> {
+    fn default() -> Garbage<T> {
+        Garbage(Vec::new())
     }
 }
 
@@ -257,17 +385,28 @@ mod tests {
         Flagged(Arc::new(AtomicBool::new(false)))
     }
 
+    fn subscribe(event: &Event<Flagged>, one: &Flagged) -> Option<Subscribers<Flagged>> {
+        event.subscribe(one.clone(), &mut Garbage::default())
+    }
+
+    fn retire(event: &Event<Flagged>) {
+        let mut garbage = Garbage::default();
+        if let Some(mut purge) = event.retire(&mut garbage) {
+            assert!(purge.step(event, &mut Budget::unlimited(), &mut garbage));
+        }
+    }
+
     #[test]
     fn retired_subscribers_are_purged_and_the_others_keep_their_order() {
         let event = Event::new();
         let waiting: Vec<_> = (0..3).map(|_| flagged()).collect();
         for one in &waiting {
-            assert!(event.subscribe(one.clone()).is_none());
+            assert!(subscribe(&event, one).is_none());
             for _ in 0..1000 {
                 let retired = flagged();
-                assert!(event.subscribe(retired.clone()).is_none());
+                assert!(subscribe(&event, &retired).is_none());
                 retired.0.store(true, Ordering::Relaxed);
-                event.retire();
+                retire(&event);
             }
         }
         let served: Vec<_> = event.set().unwrap().collect();
@@ -283,7 +422,7 @@ mod tests {
     fn a_chain_of_a_million_is_dropped_without_recursion() {
         let event = Event::new();
         for _ in 0..1_000_000 {
-            event.subscribe(flagged());
+            subscribe(&event, &flagged());
         }
         drop(event);
     }
@@ -293,6 +432,6 @@ mod tests {
         let event = Event::new();
         assert_eq!(event.set().unwrap().count(), 0);
         assert!(event.set().is_none());
-        assert_eq!(event.subscribe(flagged()).unwrap().count(), 1);
+        assert_eq!(subscribe(&event, &flagged()).unwrap().count(), 1);
     }
 }

@@ -83,6 +83,7 @@
 //! [`Stats`] and [`RequestInfo`].
 
 #[allow(dead_code)]
+mod backlog;
 mod budget;
 mod clock;
 mod entries;
@@ -99,6 +100,7 @@ mod sync;
 mod table;
 mod waiter;
 mod walk;
+mod work;
 
 pub use error::{LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
 pub use lock::{Lock, Pending};
@@ -106,6 +108,7 @@ pub use manager::LockManager;
 pub use path::Path;
 pub use resource::{Mode, Resource};
 pub use stats::{RequestInfo, RequestState, Stats};
+pub use work::{Entering, Work};
 
 /// The examples of the README are tests, too.
 #[cfg(doctest)]

@@ -1,11 +1,14 @@
 //! The handles of one request: [`Pending`] while it waits in line, [`Lock`] once it is granted.
 
+use crate::backlog::Backlog;
+use crate::budget::Budget;
 use crate::error::LockError;
 use crate::request::Request;
 use crate::resource::{Resource, ResourceSet};
 use crate::sync::{Arc, pin};
-use crate::table::Table;
+use crate::table::{Entry, Table};
 use crate::waiter::{Subscription, Wait, block_on};
+use crate::work::Work;
 use std::fmt;
 use std::future::Future;
 use std::mem;
@@ -15,13 +18,24 @@ use std::time::{Duration, Instant};
 
 /// A request in the lock table. Dropping it takes the request out again.
 struct Entered {
-    table: Arc<Table>,
+    /// `None` once the request leaves in steps.
+    table: Option<Arc<Table>>,
     request: Arc<Request>,
+}
+
+impl Entered {
+    fn leave_in_steps(mut self) -> Work {
+        let request = Arc::clone(&self.request);
+        let inserted = request.resources.len();
+        (self.table.take()).map_or(Work::DONE, |table| Work::leaving(table, request, inserted))
+    }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.table.leave(&self.request);
+        if let Some(table) = &self.table {
+            table.leave(&self.request);
+        }
     }
 }
 
@@ -57,6 +71,14 @@ impl Lock {
     /// the requests that waited for this one: about 0.1 µs for each that is granted, about 0.5 µs for
     /// each that goes on to wait for another, and one step for each later request that it passes.
     pub fn release(self) {}
+
+    /// Releases the lock in steps of bounded length.
+    ///
+    /// Nothing happens before the first step. [`Work::has_left`] says when the lock is released, and the end of the
+    /// `Work` when the later requests that waited only for this one are granted.
+    pub fn release_in_steps(self) -> Work {
+        self.0.leave_in_steps()
+    }
 }
 
 impl fmt::Debug for Lock {
@@ -144,14 +166,24 @@ impl Pending {
     /// Takes a place in line.
     #[inline]
     pub(crate) fn enter(table: Arc<Table>, resources: ResourceSet) -> Result<Pending, LockError> {
-        let (request, wakes) = table.enter(resources)?;
-        let pending = Pending {
+        let (request, backlog) = table.enter(resources)?;
+        if backlog.is_empty() {
+            return Ok(Pending::of(table, request));
+        }
+        let pending = Pending::of(Arc::clone(&table), request);
+        // A waker may panic. By now the request has an owner that takes it out of the table.
+        table.complete(backlog, pin());
+        Ok(pending)
+    }
+
+    /// The handle of a request that has entered.
+    #[inline]
+    pub(crate) fn of(table: Arc<Table>, request: Arc<Request>) -> Pending {
+        let table = Some(table);
+        Pending {
             subscription: Subscription::default(),
             state: State::Entered(Entered { table, request }),
-        };
-        // A waker may panic. By now the request has an owner that takes it out of the table.
-        wakes.wake();
-        Ok(pending)
+        }
     }
 
     #[inline]
@@ -236,6 +268,17 @@ impl Pending {
     /// From then on the request delays no other request. Cost: as [`Lock::release`].
     pub fn withdraw(self) {}
 
+    /// Withdraws the request, or releases the lock if it was granted, in steps of bounded length.
+    ///
+    /// Nothing happens before the first step, and the request may still be granted before it has left; that has
+    /// no effect. [`Work::has_left`] says when the request delays no other one.
+    pub fn withdraw_in_steps(self) -> Work {
+        match self.state {
+            State::Entered(entered) => entered.leave_in_steps(),
+            State::Resolved(_) => Work::DONE,
+        }
+    }
+
     /// Only for a request that was granted.
     #[inline]
     fn into_lock(self) -> Lock {
@@ -283,24 +326,44 @@ impl fmt::Debug for Pending {
 /// The last request of a closed table: granted when the table has drained. It has no entries.
 pub(crate) struct Last {
     table: Arc<Table>,
-    request: Arc<Request>,
+    entry: Entry,
 }
 
 impl Last {
-    pub(crate) fn enter(table: Arc<Table>) -> Last {
-        let (request, wakes) = table.enter_last();
-        let last = Last { table, request };
-        wakes.wake();
-        last
+    /// The units of one step of its walk.
+    const BUDGET: usize = 500;
+
+    pub(crate) fn new(table: Arc<Table>) -> Last {
+        let entry = table.begin_last();
+        Last { table, entry }
+    }
+
+    /// Ready once it is granted or watches another request. Must not be polled after that.
+    pub(crate) fn poll_entered(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut backlog = Backlog::default();
+        let guard = pin();
+        let budget = &mut Budget::new(Last::BUDGET);
+        let entered = (self.table).enter_in_part(&mut self.entry, &mut backlog, budget, &guard);
+        // At once: the task may leave this future unpolled for a long time, and others must not wait for that.
+        self.table.complete(backlog, guard);
+        match entered {
+            Some(_) => Poll::Ready(()),
+            None => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 
     pub(crate) fn granted(&self) -> Wait<'_> {
-        Wait::new(&self.request.granted)
+        Wait::new(&self.entry.request.granted)
     }
 }
 
 impl Drop for Last {
     fn drop(&mut self) {
-        self.table.end(&self.request, pin());
+        let mut backlog = Backlog::default();
+        self.table.end(&self.entry.request, &mut backlog);
+        self.table.complete(backlog, pin());
     }
 }

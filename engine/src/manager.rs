@@ -8,7 +8,9 @@ use crate::stats::{RequestInfo, Stats};
 use crate::sync::Arc;
 use crate::table::Table;
 use crate::waiter::Wait;
+use crate::work::{Entering, Work};
 use std::fmt;
+use std::future::poll_fn;
 use std::time::Duration;
 
 /// A lock manager: one independent space of paths to lock.
@@ -185,6 +187,21 @@ impl LockManager {
         Pending::enter(Arc::clone(&self.table), ResourceSet::collect(resources)?)
     }
 
+    /// Takes a place in line for a set of resources, in steps of bounded length.
+    ///
+    /// For async code with large sets or deep paths, as [`Work`] is for what ends. The set is collected at the call;
+    /// the request enters during the steps of the result. Fairness and cost: as [`lock`](LockManager::lock), with the
+    /// place in line taken in one of the steps.
+    ///
+    /// # Errors
+    /// As [`lock`](LockManager::lock).
+    pub fn enqueue_in_steps(
+        &self,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Result<Entering, LockError> {
+        Entering::new(Arc::clone(&self.table), ResourceSet::collect(resources)?)
+    }
+
     /// The number of held and of waiting requests, and other figures. Cost: constant.
     ///
     /// Exact while no other thread is inside a call to this lock manager. Otherwise each figure may be
@@ -211,7 +228,13 @@ impl LockManager {
     /// Refuses new requests from now on, in all clones. Outstanding requests are not affected: they are
     /// granted in their turn, and released as usual.
     pub fn close(&self) {
-        self.table.close();
+        drop(self.close_in_steps());
+    }
+
+    /// Refuses new requests from now on, as [`close`](LockManager::close) does. The result wakes the tasks that wait
+    /// in [`drained`](LockManager::drained), in steps.
+    pub fn close_in_steps(&self) -> Work {
+        Work::of(Arc::clone(&self.table), self.table.close())
     }
 
     /// Whether the lock manager was closed.
@@ -220,7 +243,8 @@ impl LockManager {
         self.table.closed.is_set()
     }
 
-    /// Waits until the lock manager is closed and no request is outstanding.
+    /// Waits until the lock manager is closed and no request is outstanding. Yields to other tasks during the search
+    /// for outstanding requests.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing; `drained` can be called again.
@@ -228,7 +252,9 @@ impl LockManager {
         let table = Arc::clone(&self.table);
         async move {
             Wait::new(&table.closed).await;
-            Last::enter(Arc::clone(&table)).granted().await;
+            let mut last = Last::new(Arc::clone(&table));
+            poll_fn(|context| last.poll_entered(context)).await;
+            last.granted().await;
         }
     }
 }

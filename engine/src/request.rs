@@ -15,8 +15,9 @@
 //! R4. The thread that sets `granted`, to grant or to withdraw, takes the request off the count of waiting
 //!     requests.
 
+use crate::budget::Budget;
 use crate::clock::{CLOSED, Clock};
-use crate::event::{Event, Subscriber};
+use crate::event::{Event, Garbage, Purge, Subscriber};
 use crate::resource::ResourceSet;
 use crate::sync::{Arc, AtomicU64, Ordering, Slot};
 use crate::waiter::Waiter;
@@ -26,6 +27,8 @@ use crate::walk::Cursor;
 const PUBLISHING: u64 = u64::MAX;
 /// All its entries are there, and any thread may draw its ticket.
 const PUBLISHED: u64 = u64::MAX - 1;
+/// A request waits, but its first walk has paused and has not found yet for which other one.
+const UNKNOWN: u64 = u64::MAX;
 
 pub(crate) struct Request {
     /// PUBLISHING, PUBLISHED, or the ticket.
@@ -39,7 +42,8 @@ pub(crate) struct Request {
     /// The request whose `released` this one watches. Written by the advancing thread (R3); taken by each
     /// thread that finds the watch retired.
     watched: Slot<Request>,
-    /// The ticket of that request, for listings; 0 if this request never had to wait.
+    /// The ticket of that request, for listings, or UNKNOWN; 0 if this request never had to wait. Written by the
+    /// advancing thread (R3).
     waits_for: AtomicU64,
     pub(crate) resources: ResourceSet,
 }
@@ -97,8 +101,10 @@ impl Request {
         self.ticket.load(Ordering::Acquire)
     }
 
-    pub(crate) fn waits_for(&self) -> u64 {
-        self.waits_for.load(Ordering::Relaxed)
+    /// The ticket of the request that it watches, or watched last.
+    pub(crate) fn waits_for(&self) -> Option<u64> {
+        let ticket = self.waits_for.load(Ordering::Relaxed);
+        (ticket != 0 && ticket != UNKNOWN).then_some(ticket)
     }
 
     /// Records the request that it is about to watch. Returns whether that is the first one. Called by the
@@ -108,9 +114,18 @@ impl Request {
         self.waits_for.swap(blocker.ticket(), Ordering::Relaxed) == 0
     }
 
+    /// Records that its first walk pauses. Returns whether that is the first pause.
+    pub(crate) fn pauses(&self) -> bool {
+        let is_first = self.waits_for.load(Ordering::Relaxed) == 0;
+        if is_first {
+            self.waits_for.store(UNKNOWN, Ordering::Relaxed);
+        }
+        is_first
+    }
+
     /// Whether it is counted as a waiting request, until it is settled.
     pub(crate) fn is_counted(&self) -> bool {
-        self.waits_for() != 0 && self.ticket() < CLOSED
+        self.waits_for.load(Ordering::Relaxed) != 0 && self.ticket() < CLOSED
     }
 
     /// Drops its reference to the request that it watched last.
@@ -123,10 +138,25 @@ impl Request {
     /// Called by the withdrawal, after it has set `released`, and by a thread that has pushed a watch and
     /// then sees `released` set. Both swap the slot, so at least one of them finds the newest entry, and no
     /// entry is found twice.
-    pub(crate) fn retire_watch(&self) {
-        if let Some(watched) = self.watched.take() {
-            watched.released.retire();
-        }
+    ///
+    /// The caller must complete the purge, if one is due.
+    pub(crate) fn retire_watch(&self, garbage: &mut Garbage<Watch>) -> Option<DuePurge> {
+        let watched = self.watched.take()?;
+        let purge = watched.released.retire(garbage)?;
+        Some(DuePurge { watched, purge })
+    }
+}
+
+/// A purge of the watches of a request.
+pub(crate) struct DuePurge {
+    watched: Arc<Request>,
+    purge: Purge<Watch>,
+}
+
+impl DuePurge {
+    /// Does a part of the purge; `true` at its end.
+    pub(crate) fn step(&mut self, budget: &mut Budget, garbage: &mut Garbage<Watch>) -> bool {
+        self.purge.step(&self.watched.released, budget, garbage)
     }
 }
 

@@ -4,17 +4,20 @@
 //! The thread that ends that other request *serves* the watch: the walk goes on, to the next request to
 //! watch or to the grant. Release and withdrawal are the same operation.
 
+use crate::backlog::Backlog;
+use crate::budget::Budget;
 use crate::clock::{CLOSED, Clock};
-use crate::entries::{Entries, Walker};
+use crate::entries::{Entries, Found, Walker};
 use crate::error::LockError;
-use crate::event::{Event, Subscribers};
+use crate::event::{Event, NODE};
 use crate::path::Path;
 use crate::request::{Request, Watch};
 use crate::resource::{Resource, ResourceSet};
 use crate::stats::Stats;
 use crate::sync::{Arc, CachePadded, Counter, Guard, pin};
-use crate::waiter::{Waiter, Wakes};
+use crate::waiter::{Waiter, finish};
 use crate::walk::Cursor;
+use std::ops::Range;
 
 pub(crate) struct Table {
     pub(crate) clock: CachePadded<Clock>,
@@ -28,6 +31,15 @@ pub(crate) struct Table {
     pub(crate) closed: Event<Arc<Waiter>>,
 }
 
+/// A request that enters.
+pub(crate) struct Entry {
+    pub(crate) request: Arc<Request>,
+    /// The number of its entries in the table. They are the first ones.
+    pub(crate) inserted: usize,
+    /// Where its walk goes on after a pause.
+    walk: Option<Cursor>,
+}
+
 impl Table {
     pub(crate) fn new(first_token: u64) -> Table {
         Table {
@@ -39,103 +51,183 @@ impl Table {
         }
     }
 
-    /// Enters a request for these resources. The caller must wake the wakers once the request has an owner
-    /// that takes it out again: a waker may panic.
-    pub(crate) fn enter(&self, resources: ResourceSet) -> Result<(Arc<Request>, Wakes), LockError> {
+    /// Begins to enter a request for these resources.
+    pub(crate) fn begin(&self, resources: ResourceSet) -> Result<Entry, LockError> {
         let birth = self.clock.now();
         if birth & CLOSED != 0 {
             return Err(LockError::Closed);
         }
-        let request = Arc::new(Request::new(resources, birth));
-        let guard = pin();
-        let cursor = self.entries.publish(&request, &self.clock, &guard);
-        if let beyond_first @ 1.. = request.resources.len() - 1 {
-            self.beyond_first.add(beyond_first);
-        }
-        if request.ticket() & CLOSED != 0 {
-            drop(guard);
-            self.leave(&request);
-            return Err(LockError::Closed);
-        }
-        let wakes = match self.next_blocker(&Walker::of(&request), cursor, &guard) {
+        Ok(Entry {
+            request: Arc::new(Request::new(resources, birth)),
+            inserted: 0,
+            walk: None,
+        })
+    }
+
+    /// Does a part of the entering; `None` if there is more to do. At the end the request is granted, or it watches
+    /// another one. A refused request must leave again.
+    ///
+    /// The caller completes the backlog once the request has an owner that takes it out again: a waker may panic.
+    pub(crate) fn enter_in_part(
+        &self,
+        entry: &mut Entry,
+        backlog: &mut Backlog,
+        budget: &mut Budget,
+        guard: &Guard,
+    ) -> Option<Result<(), LockError>> {
+        let Entry {
+            request,
+            inserted,
+            walk,
+        } = entry;
+        let is_first_walk = walk.is_none();
+        let cursor = match walk.take() {
+            Some(cursor) => cursor,
             None => {
-                request.granted.set_without_subscribers();
-                Wakes::default()
-            }
-            Some((cursor, blocker)) => {
-                let missed = self.watch(&request, cursor, blocker);
-                self.serve(missed, guard)
+                let before = *inserted;
+                let cursor = (self.entries).publish(request, inserted, &self.clock, budget, guard);
+                self.count_beyond_first(before..*inserted, Counter::add);
+                cursor?
             }
         };
-        Ok((request, wakes))
+        if request.ticket() & CLOSED != 0 && is_first_walk {
+            return Some(Err(LockError::Closed));
+        }
+        match self.next_blocker(&Walker::of(request), cursor, budget, guard) {
+            Found::Nothing => {
+                request.granted.set_without_subscribers();
+                if !is_first_walk {
+                    self.settle(request);
+                }
+            }
+            Found::Blocker(cursor, blocker) => self.watch(request, cursor, blocker, backlog),
+            Found::Paused(cursor) => {
+                *walk = Some(cursor);
+                if request.pauses() && request.is_counted() {
+                    self.waiting.add(1);
+                }
+                return None;
+            }
+        }
+        Some(Ok(()))
+    }
+
+    /// Enters a request for these resources. The backlog is as for [`Table::enter_in_part`].
+    pub(crate) fn enter(
+        &self,
+        resources: ResourceSet,
+    ) -> Result<(Arc<Request>, Backlog), LockError> {
+        let mut entry = self.begin(resources)?;
+        let mut backlog = Backlog::default();
+        let guard = pin();
+        let budget = &mut Budget::unlimited();
+        loop {
+            match self.enter_in_part(&mut entry, &mut backlog, budget, &guard) {
+                None => {}
+                Some(Ok(())) => return Ok((entry.request, backlog)),
+                Some(Err(error)) => {
+                    drop(guard);
+                    self.leave(&entry.request);
+                    return Err(error);
+                }
+            }
+        }
     }
 
     /// Ends a request: releases it, or withdraws it if it still waits.
     pub(crate) fn leave(&self, request: &Arc<Request>) {
+        let mut backlog = Backlog::default();
+        let mut inserted = request.resources.len();
+        let budget = &mut Budget::unlimited();
         let guard = pin();
+        while !self.leave_in_part(request, &mut inserted, &mut backlog, budget, &guard) {}
+        self.complete(backlog, guard);
+    }
+
+    /// Does a part of the leaving of a request whose first `inserted` entries are in the table; `true` once it is no
+    /// longer outstanding.
+    pub(crate) fn leave_in_part(
+        &self,
+        request: &Arc<Request>,
+        inserted: &mut usize,
+        backlog: &mut Backlog,
+        budget: &mut Budget,
+        guard: &Guard,
+    ) -> bool {
+        let before = *inserted;
         // T2: the requests that are granted below find these entries gone.
-        self.entries.remove(request, &guard);
-        if let beyond_first @ 1.. = request.resources.len() - 1 {
-            self.beyond_first.sub(beyond_first);
+        self.entries.remove(request, inserted, budget, guard);
+        self.count_beyond_first(*inserted..before, Counter::sub);
+        let has_left = *inserted == 0;
+        if has_left {
+            self.end(request, backlog);
         }
-        self.end(request, guard);
+        has_left
+    }
+
+    /// Counts the entries of these indices without the first entry of the request.
+    fn count_beyond_first(&self, entries: Range<usize>, count: impl Fn(&Counter, usize)) {
+        if entries.end > 1 {
+            count(&self.beyond_first, entries.end - entries.start.max(1));
+        }
     }
 
     /// Ends a request whose entries have been removed.
-    pub(crate) fn end(&self, request: &Arc<Request>, guard: Guard) {
-        let watches = request.released.set();
+    pub(crate) fn end(&self, request: &Arc<Request>, backlog: &mut Backlog) {
+        backlog.add_chain(request.released.set());
         // `granted` is set after `released`, so that a listing never reports this as a grant. The waiters
-        // taken here belong to tasks that no longer wait. Dropping their wakers runs foreign code, so that
-        // comes last.
-        let _given_up = if request.granted.is_set() {
-            None
-        } else {
-            let given_up = request.granted.set();
-            if given_up.is_some() {
-                self.settle(request);
-                request.retire_watch();
-            }
-            given_up
-        };
-        self.serve(watches, guard).wake();
+        // taken here belong to tasks that no longer wait.
+        if !request.granted.is_set()
+            && let Some(given_up) = request.granted.set()
+        {
+            self.settle(request);
+            backlog.retire_watch(request);
+            backlog.add_given_up(given_up);
+        }
     }
 
-    /// Advances the requests that watched an ended one, and the requests found on the way. Returns the waiters
-    /// to wake.
+    /// Does a part of a backlog: advances the requests in it and those found on the way, then wakes and cleans up.
     ///
     /// All grants come before the first wake, so that a thread that spins or polls does not wait for the
     /// wake-ups of others.
-    fn serve(&self, watches: Option<Subscribers<Watch>>, guard: Guard) -> Wakes {
-        if watches.as_ref().is_none_or(Subscribers::is_empty) {
-            return Wakes::default();
-        }
-        // The newest comes first, the last is served first.
-        let mut watches: Vec<Watch> = watches.into_iter().flatten().collect();
-        let mut wakes = Wakes::default();
-        while let Some(Watch { request, cursor }) = watches.pop() {
+    pub(crate) fn serve(&self, backlog: &mut Backlog, budget: &mut Budget, guard: Guard) {
+        while let Some(Watch { request, cursor }) = backlog.next(budget) {
             if request.released.is_set() {
                 request.forget_watched();
+                budget.spend(NODE);
                 continue;
             }
-            match self.next_blocker(&Walker::of(&request), cursor, &guard) {
-                None => wakes.add(self.grant(&request)),
-                Some((cursor, blocker)) => {
-                    watches.extend(self.watch(&request, cursor, blocker).into_iter().flatten());
-                }
+            match self.next_blocker(&Walker::of(&request), cursor, budget, &guard) {
+                Found::Nothing => self.grant(&request, backlog, budget),
+                Found::Blocker(cursor, blocker) => self.watch(&request, cursor, blocker, backlog),
+                Found::Paused(cursor) => backlog.put_back(Watch { request, cursor }),
             }
         }
         drop(guard);
-        wakes
+        backlog.clean_up(budget);
     }
 
-    fn grant(&self, request: &Request) -> impl Iterator<Item = Arc<Waiter>> + use<> {
+    /// Does all of a backlog.
+    pub(crate) fn complete(&self, mut backlog: Backlog, guard: Guard) {
+        if backlog.is_empty() {
+            return;
+        }
+        let mut guard = Some(guard);
+        finish(|| {
+            let guard = guard.take().unwrap_or_else(pin);
+            self.serve(&mut backlog, &mut Budget::unlimited(), guard);
+            backlog.is_empty()
+        });
+    }
+
+    fn grant(&self, request: &Request, backlog: &mut Backlog, budget: &mut Budget) {
         let waiters = request.granted.set();
         // `None`: it was withdrawn at this moment.
-        if waiters.is_some() {
+        if let Some(waiters) = waiters {
             self.settle(request);
             request.forget_watched();
+            backlog.add_granted(waiters, budget);
         }
-        waiters.into_iter().flatten()
     }
 
     /// Takes a request off the count of waiting requests (R4).
@@ -145,13 +237,15 @@ impl Table {
         }
     }
 
-    /// Lets the request wait until the blocker is released. The caller must serve the result.
+    /// Lets the request wait until the blocker is released. If that has happened meanwhile, adds the watches of the
+    /// blocker to the backlog.
     fn watch(
         &self,
         request: &Arc<Request>,
         cursor: Cursor,
         blocker: &Arc<Request>,
-    ) -> Option<Subscribers<Watch>> {
+        backlog: &mut Backlog,
+    ) {
         if request.about_to_watch(blocker) && request.is_counted() {
             self.waiting.add(1);
         }
@@ -159,21 +253,22 @@ impl Table {
             request: Arc::clone(request),
             cursor,
         };
-        let missed = blocker.released.subscribe(watch);
+        let missed = blocker.released.subscribe(watch, backlog.garbage());
         if missed.is_none() && request.released.is_set() {
-            request.retire_watch();
+            backlog.retire_watch(request);
         }
-        missed
+        backlog.add_chain(missed);
     }
 
     fn next_blocker<'g>(
         &'g self,
         walker: &Walker<'_>,
         cursor: Cursor,
+        budget: &mut Budget,
         guard: &'g Guard,
-    ) -> Option<(Cursor, &'g Arc<Request>)> {
+    ) -> Found<'g> {
         self.entries
-            .next_blocker(walker, &self.clock, cursor, guard)
+            .next_blocker(walker, &self.clock, cursor, budget, guard)
     }
 
     /// Whether a request for these resources would be granted at once.
@@ -187,31 +282,33 @@ impl Table {
             ticket: now,
             own: None,
         };
-        let guard = pin();
-        let blocker = self.next_blocker(&walker, Cursor::START, &guard);
-        Ok(blocker.is_none())
+        let (guard, budget) = (pin(), &mut Budget::unlimited());
+        let mut cursor = Cursor::START;
+        loop {
+            match self.next_blocker(&walker, cursor, budget, &guard) {
+                Found::Nothing => return Ok(true),
+                Found::Blocker(..) => return Ok(false),
+                Found::Paused(at) => cursor = at,
+            }
+        }
     }
 
-    /// Refuses requests from now on.
-    pub(crate) fn close(&self) {
+    /// Refuses requests from now on. The caller completes the backlog.
+    pub(crate) fn close(&self) -> Backlog {
         self.clock.close();
         // This happens even if another thread has closed the clock: that thread may be suspended at this point.
-        let mut wakes = Wakes::default();
-        wakes.add(self.closed.set().into_iter().flatten());
-        wakes.wake();
+        Backlog::of_close(self.closed.set())
     }
 
     /// A request for the root. It is later than all requests that were not refused, and has no entries:
     /// it is granted when the table has drained.
-    pub(crate) fn enter_last(&self) -> (Arc<Request>, Wakes) {
+    pub(crate) fn begin_last(&self) -> Entry {
         let everything = ResourceSet::One(Resource::write(Path::root()));
-        let request = Arc::new(Request::with_ticket(everything, CLOSED, CLOSED));
-        let watch = Watch {
-            request: Arc::clone(&request),
-            cursor: Cursor::START,
-        };
-        let wakes = self.serve(Some(Subscribers::one(watch)), pin());
-        (request, wakes)
+        Entry {
+            request: Arc::new(Request::with_ticket(everything, CLOSED, CLOSED)),
+            inserted: 0,
+            walk: Some(Cursor::START),
+        }
     }
 
     pub(crate) fn stats(&self) -> Stats {

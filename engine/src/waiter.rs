@@ -1,7 +1,9 @@
 //! Waiting for an event: as a task, or by blocking the thread.
 
-use crate::event::{Event, Subscriber};
+use crate::budget::Budget;
+use crate::event::{Event, Garbage, Subscriber, Subscribers};
 use crate::sync::{Arc, AtomicBool, Ordering, park, spin_until, thread};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
@@ -34,40 +36,54 @@ impl Subscriber for Arc<Waiter> {
     }
 }
 
+/// The nanoseconds to wake a waiter.
+const WAKE: u64 = 1000;
+
 /// Waiters to wake, in the order of their grants. To be woken once no guard is held: waking runs the code
 /// of an executor, which may call back into the engine.
 #[derive(Default)]
-pub(crate) struct Wakes(Vec<Arc<Waiter>>);
+pub(crate) struct Wakes(VecDeque<Arc<Waiter>>);
 
 impl Wakes {
-    pub(crate) fn add(&mut self, waiters: impl Iterator<Item = Arc<Waiter>>) {
-        self.0.extend(waiters);
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    /// Wakes all of them, even if a waker panics. The panic continues afterwards, unless the thread is already
-    /// panicking.
-    #[inline]
-    pub(crate) fn wake(self) {
-        if !self.0.is_empty() {
-            self.wake_all();
-        }
+    /// Counts the wake-up, too.
+    pub(crate) fn add(&mut self, waiter: Arc<Waiter>, budget: &mut Budget) {
+        budget.spend(WAKE);
+        self.0.push_back(waiter);
     }
 
-    fn wake_all(self) {
-        let mut panic = None;
-        for waiter in self.0 {
-            // Unwind safe: no operation of the engine is half done while a waker runs.
-            let woken = catch_unwind(AssertUnwindSafe(move || {
-                waiter.wake();
-                drop(waiter);
-            }));
-            panic = panic.or(woken.err());
+    /// Adds waiters of tasks that no longer wait. They are dropped in their turn, which runs foreign code, too.
+    pub(crate) fn add_retired(&mut self, waiters: Subscribers<Arc<Waiter>>) {
+        self.0.extend(waiters.inspect(|waiter| waiter.retire()));
+    }
+
+    /// Wakes all of them. If a waker panics, the others stay.
+    pub(crate) fn wake(&mut self) {
+        while let Some(waiter) = self.0.pop_front() {
+            waiter.wake();
         }
-        if let Some(panic) = panic
-            && !std::thread::panicking()
-        {
-            resume_unwind(panic);
+    }
+}
+
+/// Repeats a step until it returns `true`, even if wakers panic in it. The first panic continues afterwards, unless
+/// the thread is already panicking.
+pub(crate) fn finish(mut step: impl FnMut() -> bool) {
+    let mut panic = None;
+    loop {
+        // Unwind safe: no operation of the engine is half done while a waker runs.
+        match catch_unwind(AssertUnwindSafe(&mut step)) {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(next) => panic = panic.or(Some(next)),
         }
+    }
+    if let Some(panic) = panic
+        && !std::thread::panicking()
+    {
+        resume_unwind(panic);
     }
 }
 
@@ -96,14 +112,16 @@ impl Subscription {
             retired: AtomicBool::new(false),
         });
         self.0 = Some(Arc::clone(&waiter));
-        match event.subscribe(waiter) {
+        match event.subscribe(waiter, &mut Garbage::default()) {
             None => Poll::Pending,
             Some(missed) => {
                 self.retire(event);
                 // There may be other waiters among them, and no other thread will wake these.
-                let mut wakes = Wakes::default();
-                wakes.add(missed);
-                wakes.wake();
+                let mut wakes = Wakes(missed.collect());
+                finish(|| {
+                    wakes.wake();
+                    true
+                });
                 Poll::Ready(())
             }
         }
@@ -113,8 +131,11 @@ impl Subscription {
     fn retire(&mut self, event: &Event<Arc<Waiter>>) {
         if let Some(waiter) = self.0.take() {
             waiter.retire();
-            if !event.is_set() {
-                event.retire();
+            let mut garbage = Garbage::default();
+            if !event.is_set()
+                && let Some(mut purge) = event.retire(&mut garbage)
+            {
+                purge.step(event, &mut Budget::unlimited(), &mut garbage);
             }
         }
     }

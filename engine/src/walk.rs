@@ -167,6 +167,11 @@ impl<'a> Walk<'a> {
         self.at.after.as_ref()
     }
 
+    /// Stops where it is.
+    pub(crate) fn stop(self) -> Cursor {
+        self.at
+    }
+
     /// Stops at an entry of the span.
     pub(crate) fn stop_at(self, key: &Key) -> Cursor {
         Cursor {
