@@ -17,15 +17,13 @@
 //! happen before S's walk, which sees every entry that is present throughout.
 
 use crate::budget::Budget;
-use crate::clock::{CLOSED, Clock};
+use crate::clock::Clock;
 use crate::key::{Key, Marks};
 use crate::request::Request;
 use crate::resource::{Mode, Resource};
-use crate::stats::{RequestInfo, RequestState};
-use crate::sync::{
-    Arc, AtomicU64, CachePadded, Guard, Inserted, List, Ordering, fence, identity, pin,
-};
+use crate::sync::{Arc, AtomicU64, CachePadded, Guard, Inserted, List, Ordering, fence, identity};
 use crate::walk::{Cursor, Walk};
+use std::hash::RandomState;
 use std::ops::Bound;
 
 /// A request with this many resources helps to reclaim memory when it leaves, and again after each
@@ -39,6 +37,8 @@ const RECLAIM: u64 = 50_000;
 pub(crate) struct Entries {
     writes: Section,
     reads: Section,
+    /// Hides the addresses in the places of listings.
+    pub(crate) secret: RandomState,
 }
 
 /// All entries of one mode.
@@ -88,12 +88,18 @@ impl Entries {
         Entries {
             writes: Section::new(),
             reads: Section::new(),
+            secret: RandomState::new(),
         }
     }
 
     /// The number of entries; approximate while other threads insert and remove.
     pub(crate) fn len(&self) -> usize {
         self.writes.list.len() + self.reads.list.len()
+    }
+
+    /// The entries of one mode, in order.
+    pub(crate) fn list(&self, mode: Mode) -> &List<Key, Arc<Request>> {
+        &self.section(mode).list
     }
 
     fn section(&self, mode: Mode) -> &Section {
@@ -208,38 +214,6 @@ impl Entries {
         fence_after_walk();
         Found::Nothing
     }
-
-    /// The next outstanding request after the given place of the listing, and its place.
-    ///
-    /// A request is listed at the first of its resources. Each step pins anew, so a listing can be read
-    /// slowly.
-    pub(crate) fn next_listed(&self, place: &mut Place) -> Option<RequestInfo> {
-        let guard = pin();
-        while let Some((mode, after)) = &mut place.0 {
-            let bound = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let mut entry = self.section(*mode).list.seek(bound, &guard);
-            while let Some(here) = entry {
-                let first = &here.value().resources[0];
-                if first.mode == *mode
-                    && first.path == here.key().path
-                    && let Some(info) = info(here.value())
-                {
-                    *after = Some(here.key().clone());
-                    return Some(info);
-                }
-                entry = here.next();
-            }
-            place.0 = (*mode == Mode::Write).then_some((Mode::Read, None));
-        }
-        None
-    }
-}
-
-/// A place in the listing of all requests: a list, and the last key that was listed. `None` at the end.
-pub(crate) struct Place(Option<(Mode, Option<Key>)>);
-
-impl Place {
-    pub(crate) const START: Place = Place(Some((Mode::Write, None)));
 }
 
 /// Pairs with the removal of entries that the walk no longer met. On some machines the skiplist
@@ -247,26 +221,6 @@ impl Place {
 /// last holder wrote is elsewhere.
 fn fence_after_walk() {
     fence(Ordering::Acquire);
-}
-
-/// The entry of a request in a listing; `None` if the request is entering, was refused or has left.
-fn info(request: &Request) -> Option<RequestInfo> {
-    let token = request.ticket();
-    let acquired = request.granted.is_set();
-    // `granted` is read before `released`: a withdrawal sets `granted`, too, after `released`.
-    if token >= CLOSED || request.released.is_set() {
-        return None;
-    }
-    Some(RequestInfo {
-        token,
-        resources: request.resources.to_vec(),
-        state: if acquired {
-            RequestState::Acquired
-        } else {
-            RequestState::Waiting
-        },
-        waits_for: request.waits_for().filter(|_| !acquired),
-    })
 }
 
 impl Section {

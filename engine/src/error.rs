@@ -62,3 +62,15 @@ impl fmt::Display for LockError {
 }
 
 impl std::error::Error for LockError {}
+
+/// Bytes that are no [`Place`](crate::Place) of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadPlace(pub(crate) ());
+
+impl fmt::Display for BadPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a place of a listing; allowed are the bytes that Place::to_bytes returned, unchanged")
+    }
+}
+
+impl std::error::Error for BadPlace {}

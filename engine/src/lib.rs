@@ -90,6 +90,7 @@ mod entries;
 mod error;
 mod event;
 mod key;
+mod listing;
 mod lock;
 mod manager;
 mod path;
@@ -102,7 +103,8 @@ mod waiter;
 mod walk;
 mod work;
 
-pub use error::{LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
+pub use error::{BadPlace, LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
+pub use listing::{Place, Requests};
 pub use lock::{Lock, Pending};
 pub use manager::LockManager;
 pub use path::Path;

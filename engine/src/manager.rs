@@ -1,10 +1,10 @@
 //! The public face: one independent space of paths.
 
-use crate::entries::Place;
 use crate::error::LockError;
+use crate::listing::{Place, Requests};
 use crate::lock::{Last, Lock, Pending};
 use crate::resource::{Resource, ResourceSet};
-use crate::stats::{RequestInfo, Stats};
+use crate::stats::Stats;
 use crate::sync::Arc;
 use crate::table::Table;
 use crate::waiter::Wait;
@@ -211,18 +211,41 @@ impl LockManager {
         self.table.stats()
     }
 
-    /// Lists the outstanding requests, with their states and the requests that they wait for. They are ordered
-    /// by the mode and the path of their first resource, writes before reads.
+    /// Lists the outstanding requests, with their states and the requests that they wait for: first those whose
+    /// first resource is for write, then those whose first resource is for read. Both are ordered by the path of
+    /// that resource; at one path the youngest request comes first.
     ///
     /// The listing is not a snapshot. A request that is outstanding throughout is listed once; a request that
     /// enters or leaves meanwhile may be missing. The iterator blocks no operation, and can be read slowly.
     /// Cost: O(log outstanding) for each request, and one step for each entry that is not the first entry
     /// of its request.
-    pub fn requests(&self) -> impl Iterator<Item = RequestInfo> + use<> {
-        Requests {
-            table: Arc::clone(&self.table),
-            place: Place::START,
-        }
+    #[must_use]
+    pub fn requests(&self) -> Requests {
+        self.requests_from(&Place::START)
+    }
+
+    /// Continues a listing at a place, which another [`Requests`] of this manager has [named](Requests::place).
+    ///
+    /// A request that is outstanding from the first part of the listing to the last is listed once in all parts
+    /// together. A place remains valid when the request at that place ends. A forged place, or a place of another
+    /// manager, also names some place in the order, and does no harm.
+    ///
+    /// # Examples
+    /// ```
+    /// # use locktopus_engine::{LockManager, Place, Resource};
+    /// let locks = LockManager::new();
+    /// let _held = ["a", "b", "c"].map(|name| locks.enqueue([Resource::read([name])]).unwrap());
+    ///
+    /// let mut first = locks.requests();
+    /// assert_eq!(first.by_ref().take(2).count(), 2);
+    /// let place = first.place().expect("not at the end").to_bytes();
+    /// let rest = locks.requests_from(&Place::from_bytes(&place)?);
+    /// assert_eq!(rest.count(), 1);
+    /// # Ok::<(), locktopus_engine::BadPlace>(())
+    /// ```
+    #[must_use]
+    pub fn requests_from(&self, place: &Place) -> Requests {
+        Requests::new(Arc::clone(&self.table), place)
     }
 
     /// Refuses new requests from now on, in all clones. Outstanding requests are not affected: they are
@@ -270,18 +293,5 @@ impl fmt::Debug for LockManager {
         f.debug_struct("LockManager")
             .field("stats", &self.stats())
             .finish_non_exhaustive()
-    }
-}
-
-struct Requests {
-    table: Arc<Table>,
-    place: Place,
-}
-
-impl Iterator for Requests {
-    type Item = RequestInfo;
-
-    fn next(&mut self) -> Option<RequestInfo> {
-        self.table.entries.next_listed(&mut self.place)
     }
 }

@@ -129,6 +129,16 @@ impl Path {
         }
     }
 
+    /// The path with these encoded bytes; `None` if they are not the encoding of a path.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Path> {
+        let segments = bytes.split_inclusive(|byte| *byte == TERMINATOR);
+        // Decoding tolerates errors. Each path has one encoding, so the comparison shows them.
+        let path: Path = segments
+            .map(|segment| decode(&segment[..segment.len() - 1]))
+            .collect();
+        (path.as_bytes() == bytes).then_some(path)
+    }
+
     /// The number of segments that both paths begin with, and whether `other` is an ancestor of this path.
     pub(crate) fn common(&self, other: &Path) -> (usize, bool) {
         let (own, others) = (self.as_bytes(), other.as_bytes());

@@ -2,6 +2,7 @@
 
 mod bug_finder;
 mod handles;
+mod listing;
 mod manager;
 mod oracle;
 mod outstanding;
