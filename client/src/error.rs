@@ -1,6 +1,7 @@
 //! The errors of the library, sorted by what the caller can do about them.
 
 use crate::protocol::pages::RefusalCode;
+use crate::protocol::text::visible;
 use crate::protocol::v1::ErrorKind;
 use std::convert::Infallible;
 use std::fmt;
@@ -133,17 +134,18 @@ impl fmt::Display for Detail {
     }
 }
 
-/// A text of the server in a form that can be printed: one line, without control characters, of limited length.
+/// A text of the server in a form that can be printed: one line, without hidden characters, of limited length.
 pub(crate) fn printable(text: &str) -> String {
     /// Enough for the refusals of the pages; the error texts of v1 are shorter.
     const MAX_BYTES: usize = 256;
     let text = text.trim();
     let end = text.floor_char_boundary(MAX_BYTES);
-    let shown = text[..end].chars();
-    shown
+    let line: String = text[..end]
+        .chars()
         .map(|char| if char.is_control() { ' ' } else { char })
         .chain((end < text.len()).then_some('…'))
-        .collect()
+        .collect();
+    visible(&line)
 }
 
 #[cfg(test)]
@@ -155,6 +157,7 @@ mod tests {
 
     #[test]
     fn texts_of_the_server_are_shown_on_one_short_line() {
+        assert_eq!(printable("a\u{202e}b"), r"a\u{202e}b");
         assert_eq!(printable(" a\r\n\u{1b}[2Jb\n"), "a   [2Jb");
         assert_eq!(printable(&"é".repeat(5000)), "é".repeat(128) + "…");
     }

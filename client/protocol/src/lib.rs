@@ -4,6 +4,7 @@ mod json;
 pub mod pages;
 pub mod path;
 mod resource;
+pub mod text;
 pub mod v1;
 
 pub use resource::{Mode, Resource};

@@ -10,7 +10,8 @@
 //! | `\u{HEX}` | the character with this hexadecimal code point |
 //!
 //! All programs of Locktopus read and print paths in this notation. It is strict: an empty segment must be written
-//! `\e`, so `a//b`, `/a` and `a/` are errors. [`write()`] prints control characters as `\u{HEX}`.
+//! `\e`, so `a//b`, `/a` and `a/` are errors. [`write()`] prints control characters and all other
+//! [hidden](crate::text::is_hidden) characters as `\u{HEX}`; [`parse`] accepts them in both forms.
 //!
 //! # Examples
 //! ```
@@ -24,6 +25,7 @@
 //! # Ok::<(), path::ParsePathError>(())
 //! ```
 
+use crate::text::push_visible;
 use std::fmt;
 
 /// Reads a path.
@@ -80,7 +82,8 @@ fn unescape(text: &str) -> Option<(Option<char>, &str)> {
     }
 }
 
-/// Writes a path so that [`parse`] reads it back. The text has no control characters. The root is the empty text.
+/// Writes a path so that [`parse`] reads it back. The text has no
+/// [hidden](crate::text::is_hidden) characters. The root is the empty text.
 pub fn write(path: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let mut text = String::new();
     for (index, segment) in path.into_iter().enumerate() {
@@ -94,8 +97,7 @@ pub fn write(path: impl IntoIterator<Item = impl AsRef<str>>) -> String {
         for char in segment.chars() {
             match char {
                 '/' | '\\' => text.extend(['\\', char]),
-                char if char.is_control() => text.extend(char.escape_unicode()),
-                char => text.push(char),
+                char => push_visible(&mut text, [char].into_iter()),
             }
         }
     }
@@ -145,11 +147,12 @@ impl std::error::Error for ParsePathError {}
 mod tests {
     //! Properties, for arbitrary segments and texts:
     //! 1. a written path reads back;
-    //! 2. a written path has no control characters;
+    //! 2. a written path has no hidden characters;
     //! 3. any text is a path, which then reads back, or an error that names its position;
     //! 4. a wrong escape is located at its backslash.
 
     use super::*;
+    use crate::text::is_hidden;
     use proptest::prelude::*;
 
     /// A few segments, most of them with characters that the notation escapes.
@@ -172,6 +175,8 @@ mod tests {
             "\\u{41}",
             "e",
             "\n",
+            "\u{202e}",
+            "a\u{200b}",
         ]);
         let segment =
             prop_oneof![4 => tricky.prop_map(String::from), 1 => ".{0,12}", 1 => any::<String>()];
@@ -182,9 +187,9 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 5000, ..ProptestConfig::default() })]
 
         #[test]
-        fn a_written_path_reads_back_and_has_no_control_characters(segments in segments()) {
+        fn a_written_path_reads_back_and_has_no_hidden_characters(segments in segments()) {
             let text = write(&segments);
-            prop_assert!(!text.chars().any(char::is_control), "{text:?}");
+            prop_assert!(!text.chars().any(is_hidden), "{text:?}");
             prop_assert_eq!(parse(&text), Ok(segments));
         }
 
@@ -225,6 +230,7 @@ mod tests {
         assert_eq!(write([""]), r"\e");
         assert_eq!(write(["", ""]), r"\e/\e");
         assert_eq!(write(["a\nb"]), r"a\u{a}b");
+        assert_eq!(write(["a\u{202e}b", "\u{e0041}"]), r"a\u{202e}b/\u{e0041}");
     }
 
     #[test]

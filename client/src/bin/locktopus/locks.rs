@@ -4,6 +4,7 @@ use crate::args;
 use crate::output::{Failure, json, print, print_line};
 use crate::show;
 use locktopus_client::protocol::pages::{LockRequest, Locks, Namespaces, RequestState, Statistics};
+use locktopus_client::protocol::text::visible;
 use locktopus_client::{Client, Filter};
 use std::env;
 use std::ffi::OsString;
@@ -65,7 +66,7 @@ pub(crate) async fn status(args: &args::Status) -> Result<(), Failure> {
 fn table_of_namespaces(address: &str, server: &Namespaces) -> String {
     let mut page = format!(
         "Locktopus {} at {address}, up for {}, {} connections\n",
-        show::printable(&server.version),
+        visible(&server.version),
         show::time(server.uptime_ms),
         server.connections
     );
@@ -80,12 +81,12 @@ fn table_of_namespaces(address: &str, server: &Namespaces) -> String {
         ];
         let row = |namespace: &Statistics| {
             vec![
-                show::printable(&namespace.namespace),
+                visible(&namespace.namespace),
                 namespace.connections.to_string(),
                 namespace.acquired.to_string(),
                 namespace.waiting.to_string(),
                 namespace.resources.to_string(),
-                show::printable(&namespace.last_token),
+                visible(&namespace.last_token),
             ]
         };
         page += "\n";
@@ -103,12 +104,12 @@ fn table_of_locks(namespace: &str, locks: &Locks) -> String {
         return if locks.truncated {
             more.to_owned()
         } else {
-            format!("no locks in namespace {}\n", show::printable(namespace))
+            format!("no locks in namespace {}\n", visible(namespace))
         };
     }
     let row = |request: &LockRequest| {
         vec![
-            show::printable(&request.token),
+            visible(&request.token),
             state(request.state).to_owned(),
             request.since_ms.map_or("?".to_owned(), show::time),
             show::set(&request.resources),
@@ -137,8 +138,8 @@ fn waits_for(request: &LockRequest, locks: &Locks) -> String {
         return String::new();
     };
     match locks.requests.iter().find(|other| other.token == *token) {
-        Some(other) => format!("{}: {}", show::printable(token), show::client(other)),
-        None => show::printable(token),
+        Some(other) => format!("{}: {}", visible(token), show::client(other)),
+        None => visible(token),
     }
 }
 

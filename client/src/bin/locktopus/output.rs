@@ -1,6 +1,7 @@
 //! Printing, errors and exit statuses.
 
 use locktopus_client::Error;
+use locktopus_client::protocol::text::visible;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -62,8 +63,9 @@ pub(crate) fn explain(error: &dyn std::error::Error) -> String {
         let _ = write!(text, ": {error}");
         cause = error.source();
     }
-    let visible = |char: char| if char.is_control() { ' ' } else { char };
-    text.chars().map(visible).collect()
+    // The parts of some errors stand on lines of their own.
+    let line = |char: char| if char.is_control() { ' ' } else { char };
+    visible(&text.chars().map(line).collect::<String>())
 }
 
 /// Writes to standard output. Returns false if its reader has closed the pipe, which is not a failure: the reader needs

@@ -2,6 +2,7 @@
 
 use locktopus_client::protocol::pages::LockRequest;
 use locktopus_client::protocol::path;
+use locktopus_client::protocol::text::visible;
 use locktopus_client::{Mode, Resource};
 use std::fmt::Write as _;
 
@@ -26,8 +27,8 @@ pub(crate) fn client(request: &LockRequest) -> String {
         return "?".to_owned();
     };
     let mut text = match &connection.client {
-        Some(client) => format!("{} ({})", printable(client), printable(&connection.address)),
-        None => printable(&connection.address),
+        Some(client) => format!("{} ({})", visible(client), visible(&connection.address)),
+        None => visible(&connection.address),
     };
     if !connection.connected {
         let _ = match connection.released_in_ms {
@@ -51,18 +52,6 @@ pub(crate) fn time(milliseconds: u64) -> String {
         3600..86400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
         _ => format!("{}d{:02}h", seconds / 86400, seconds / 3600 % 24),
     }
-}
-
-/// The name of another client without control characters: they could move the cursor or break a table.
-pub(crate) fn printable(text: &str) -> String {
-    let escape = |char: char| -> String {
-        if char.is_control() {
-            char.escape_default().collect()
-        } else {
-            char.to_string()
-        }
-    };
-    text.chars().map(escape).collect()
 }
 
 /// Columns as wide as their widest cell.
