@@ -20,7 +20,9 @@ use crate::checkout::{Command, Handle, Lost, Stage};
 use crate::error::{Detail, Error, printable};
 use crate::keepalive::{Keepalive, Pings};
 use crate::pool::{Open, Pool};
-use crate::protocol::v1::{Action, CLOSE_CODE_ERROR, Request, Response, State as Reported};
+use crate::protocol::v1::{
+    Action, CLOSE_CODE_ERROR, ErrorKind, Request, Response, State as Reported,
+};
 use crate::stream::WebSocket;
 use futures_util::{SinkExt, StreamExt};
 use std::sync::{Arc, Weak};
@@ -321,7 +323,12 @@ fn broken(error: WebSocketError) -> Error {
 
 fn closed(frame: Option<CloseFrame>) -> Error {
     match frame {
-        Some(frame) if u16::from(frame.code) == CLOSE_CODE_ERROR => Error::from_v1(&frame.reason),
+        Some(frame)
+            if u16::from(frame.code) == CLOSE_CODE_ERROR
+                || ErrorKind::of(&frame.reason) == ErrorKind::OutOfMemory =>
+        {
+            Error::from_v1(&frame.reason)
+        }
         Some(frame) if !frame.reason.is_empty() => Error::Closed(printable(&frame.reason).into()),
         _ => Error::Closed("the server has closed it".into()),
     }

@@ -27,8 +27,9 @@ use std::time::Duration;
 pub enum Error {
     /// The URL or the options are wrong; nothing was sent.
     Options(Detail),
-    /// There is no connection to the server, or the server accepts no requests at the moment: it is shutting down, or
-    /// its proxy answers with an HTTP status of 429 or 5xx. Nothing is queued.
+    /// There is no connection to the server, or the server accepts no requests at the moment: it is shutting down,
+    /// it or its proxy answers with an HTTP status of 429 or 5xx, or its memory for messages is used up. Nothing is
+    /// queued.
     Connect(Detail),
     /// The server refused the request. A retry of the same request would fail again, except after the codes
     /// [`RefusalCode::Unavailable`] and [`RefusalCode::ShuttingDown`].
@@ -44,7 +45,8 @@ pub enum Error {
     Protocol(Detail),
     /// The connection ended, or the server was silent for too long.
     Closed(Detail),
-    /// The lock was not granted within this time. The request is withdrawn.
+    /// The lock was not granted within this time: the caller's, or the longest that the server allows. The request is
+    /// withdrawn.
     Timeout(Duration),
 }
 
@@ -54,7 +56,9 @@ impl Error {
         let shown = printable(text);
         match ErrorKind::of(text) {
             ErrorKind::ShuttingDown => Error::Connect(shown.into()),
+            ErrorKind::OutOfMemory => Error::Connect(shown.into()),
             ErrorKind::Revoked => Error::Revoked(shown),
+            ErrorKind::WaitedTooLong(longest) => Error::Timeout(longest),
             _ => Error::Refused {
                 text: shown,
                 code: None,
@@ -151,7 +155,7 @@ pub(crate) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::v1::{NO_NEW_LOCKS, revoked};
+    use crate::protocol::v1::{NO_NEW_LOCKS, OVER_SHARE, revoked, waited_too_long};
     use std::error::Error as _;
     use std::io;
 
@@ -177,6 +181,10 @@ mod tests {
     fn each_error_text_of_v1_becomes_its_variant() {
         assert!(matches!(Error::from_v1(NO_NEW_LOCKS), Error::Connect(_)));
         assert!(matches!(Error::from_v1(&revoked(7)), Error::Revoked(_)));
+        assert!(matches!(Error::from_v1(OVER_SHARE), Error::Connect(_)));
+        let longest = Duration::from_secs(3);
+        let waited = Error::from_v1(&waited_too_long(longest));
+        assert!(matches!(waited, Error::Timeout(time) if time == longest));
         let refused = Error::from_v1("lock of 9 resources; at most 4 are allowed");
         assert!(matches!(refused, Error::Refused { code: None, .. }));
     }

@@ -60,6 +60,16 @@ pub struct Config {
     )]
     pub max_abandon_timeout: Duration,
 
+    /// most seconds for which a request waits for its lock; then it is withdrawn; 0 for no limit
+    /// (LOCKTOPUS_MAX_WAIT; default 0)
+    #[argh(
+        option,
+        arg_name = "seconds",
+        from_str_fn(seconds),
+        default = "Duration::ZERO"
+    )]
+    pub max_wait: Duration,
+
     /// seconds of silence after which the server pings a connection, 0 for never
     /// (LOCKTOPUS_PING_INTERVAL; default 15)
     #[argh(

@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     pub(crate) refused: IntCounter,
     pub(crate) grants: IntCounter,
     pub(crate) withdrawals: IntCounter,
+    pub(crate) waited_too_long: IntCounter,
     pub(crate) abandoned: IntCounter,
     pub(crate) revoked: IntCounter,
     pub(crate) dead_peers: IntCounter,
@@ -84,6 +85,10 @@ impl Metrics {
             withdrawals: counter(
                 "withdrawals",
                 "Requests that were withdrawn while they waited.",
+            ),
+            waited_too_long: counter(
+                "waited_too_long",
+                "Requests that were withdrawn after the longest wait that the server allows.",
             ),
             abandoned: counter(
                 "abandoned",

@@ -34,9 +34,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 /// The close code that follows an error object.
 pub const CLOSE_CODE_ERROR: u16 = 3000;
+
+/// The close code that follows an error object if a limit of the server is used up for now (RFC 6455, registry of close
+/// codes: try again later).
+pub const CLOSE_CODE_TRY_AGAIN: u16 = 1013;
 
 /// The longest error text, in bytes. The text is also the reason of the close frame, which has no room for a longer one
 /// (RFC 6455, 5.5).
@@ -55,6 +60,22 @@ pub fn revoked(token: u64) -> String {
     format!("lock {token} was released by force")
 }
 
+/// The error text for a message that the server cannot read because the client has used up its share of the memory.
+pub const OVER_SHARE: &str =
+    "over share: this auth token or address uses up its memory for messages; try again later";
+
+/// The error text for a message that the server cannot read because all clients together have used up the memory.
+pub const NO_MEMORY: &str = "the server's memory for messages is used up; try again later";
+
+const WAITED: &str = "the request has waited for ";
+const TOO_LONG: &str = " s, as long as this server allows, and is withdrawn";
+
+/// The error text for a request that has waited for the longest time that the server allows.
+#[must_use]
+pub fn waited_too_long(longest: Duration) -> String {
+    format!("{WAITED}{}{TOO_LONG}", longest.as_secs_f64())
+}
+
 /// The kinds of errors that a client must tell apart. Errors of v1 carry only text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -63,6 +84,11 @@ pub enum ErrorKind {
     ShuttingDown,
     /// An operator revoked the lock or the waiting request: it is released, and may be granted to another client.
     Revoked,
+    /// The memory of the server, or the share of this client, is used up: the message was not read, and a retry may
+    /// succeed. [`CLOSE_CODE_TRY_AGAIN`] follows.
+    OutOfMemory,
+    /// The request has waited for this time, the longest that the server allows, and is withdrawn.
+    WaitedTooLong(Duration),
     /// All other texts: the request itself was wrong, and a retry would fail again.
     Other,
 }
@@ -85,10 +111,20 @@ impl ErrorKind {
             ErrorKind::ShuttingDown
         } else if token.is_some_and(|token| token.parse::<u64>().is_ok()) {
             ErrorKind::Revoked
+        } else if text == OVER_SHARE || text == NO_MEMORY {
+            ErrorKind::OutOfMemory
+        } else if let Some(longest) = longest_wait(text) {
+            ErrorKind::WaitedTooLong(longest)
         } else {
             ErrorKind::Other
         }
     }
+}
+
+/// The time in the text of [`waited_too_long`].
+fn longest_wait(text: &str) -> Option<Duration> {
+    let seconds = text.strip_prefix(WAITED)?.strip_suffix(TOO_LONG)?;
+    Duration::try_from_secs_f64(seconds.parse().ok()?).ok()
 }
 
 #[derive(Deserialize)]
@@ -421,6 +457,16 @@ mod tests {
             (NO_NEW_LOCKS, ErrorKind::ShuttingDown),
             (&revoked(0), ErrorKind::Revoked),
             (&revoked(u64::MAX), ErrorKind::Revoked),
+            (OVER_SHARE, ErrorKind::OutOfMemory),
+            (NO_MEMORY, ErrorKind::OutOfMemory),
+            (
+                &waited_too_long(Duration::from_millis(1500)),
+                ErrorKind::WaitedTooLong(Duration::from_millis(1500)),
+            ),
+            (
+                &waited_too_long(Duration::from_secs(31_536_000)),
+                ErrorKind::WaitedTooLong(Duration::from_secs(31_536_000)),
+            ),
             ("lock x was released by force", ErrorKind::Other),
             ("lock 7 was released by force, or not", ErrorKind::Other),
             (

@@ -185,6 +185,10 @@ pub(super) fn status(site: &Site, pass: &Pass) -> String {
         let _ = writeln!(status, "{name:<25}{value}");
     };
     let seconds = |duration: Duration| format!("{} s", duration.as_secs_f64());
+    let seconds_or_none = |duration: Duration| match duration {
+        Duration::ZERO => "no limit".to_owned(),
+        limit => seconds(limit),
+    };
     let milliseconds = |duration: Duration| format!("{} ms", duration.as_millis());
     let uptime = Duration::from_secs(site.started.elapsed().as_secs());
     line("listening on", &site.address);
@@ -199,10 +203,12 @@ pub(super) fn status(site: &Site, pass: &Pass) -> String {
         "longest abandon timeout",
         &milliseconds(config.max_abandon_timeout),
     );
+    line("longest wait", &seconds_or_none(config.max_wait));
     line("ping interval", &seconds(config.ping_interval));
     line("ping timeout", &seconds(config.ping_timeout));
     line("handshake timeout", &seconds(config.handshake_timeout));
     line("connections, at most", &config.max_connections);
+    line("share", &format!("{} %", config.share));
     line("namespaces, at most", &config.max_namespaces);
     line("bytes of a name, at most", &config.max_namespace_bytes);
     line("message bytes, at most", &config.max_message_bytes);

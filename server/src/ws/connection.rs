@@ -15,8 +15,10 @@ use hyper_tungstenite::tungstenite::protocol::{Message, Role};
 use locktopus_engine::LockError;
 use locktopus_protocol::Resource;
 use locktopus_protocol::v1::{NO_NEW_LOCKS, Response};
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
@@ -85,6 +87,9 @@ impl Connection {
                 () = holder.granted(), if session.is_waiting() => {
                     Next::Effect(session.step(Input::Granted))
                 }
+                longest = self.waited_too_long(), if session.is_waiting() => {
+                    Next::Effect(session.step(Input::WaitedTooLong(longest)))
+                }
                 // This comes before the alarm: bytes that have arrived show that the peer answers.
                 message = websocket.next() => match message {
                     Some(Ok(Message::Text(text))) => Next::Effect(session.step(Input::Frame(text.as_bytes()))),
@@ -133,6 +138,17 @@ impl Connection {
         }
     }
 
+    /// Resolves with the longest wait that the server allows, once the request has waited for it.
+    async fn waited_too_long(&self) -> Duration {
+        let longest = self.shared.config.max_wait;
+        match self.holder().current() {
+            // On the heap: few connections wait with a limit.
+            Some((_, since)) if !longest.is_zero() => Box::pin(sleep_until(since + longest)).await,
+            _ => pending().await,
+        }
+        longest
+    }
+
     fn revoked(&self, session: &mut Session) -> End {
         match session.step(Input::Revoked) {
             Effect::Revoked(problem) => End::Failed(problem),
@@ -157,6 +173,11 @@ impl Connection {
                 Err(problem)
             }
             Effect::Revoked(problem) => Err(problem),
+            // The request is withdrawn when the connection is left, which comes before the error is sent.
+            Effect::Withdraw(problem) => {
+                self.shared.metrics.waited_too_long.inc();
+                Err(problem)
+            }
             Effect::Nothing | Effect::Lock(_) | Effect::Leave(_) => Ok(None),
         }
     }

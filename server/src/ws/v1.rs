@@ -11,15 +11,19 @@
 //!      └──────────── release: Release ────┴────────────────┘
 //!   any state: a message that is not allowed: Fail;  the end of the connection: Leave
 //!   Enqueued, Acquired: an operator has revoked the lock: Revoked
+//!   Enqueued: the request has waited for too long: Withdraw
 //! ```
 //!
 //! # Invariants
 //! S1. There is at most one lock or request, and no other is requested meanwhile.
-//! S2. After `Fail` or `Revoked`, only the end of the connection has an effect.
+//! S2. After `Fail`, `Revoked` or `Withdraw`, only the end of the connection has an effect.
 //! S3. `Leave` comes once, and says what the connection leaves behind.
 
 use locktopus_protocol::Resource;
-use locktopus_protocol::v1::{Action, Request, Response, State, fit_error, revoked};
+use locktopus_protocol::v1::{
+    Action, Request, Response, State, fit_error, revoked, waited_too_long,
+};
+use std::time::Duration;
 
 /// An event of a connection.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub enum Input<'a> {
     Granted,
     /// An operator has revoked the lock or the waiting request, which has ended.
     Revoked,
+    /// The queued request has waited for this time, the longest that the server allows.
+    WaitedTooLong(Duration),
     /// The connection was closed or is broken, or is about to be closed by the server.
     Ended,
 }
@@ -62,6 +68,8 @@ pub enum Effect {
     Fail(String),
     /// Send an error object with this text, and close with the same reason: the lock was revoked.
     Revoked(String),
+    /// Withdraw the request, send an error object with this text, and close with the same reason.
+    Withdraw(String),
     /// Leave the connection.
     Leave(Left),
 }
@@ -146,14 +154,24 @@ impl Session {
                 self.failed = true;
                 Effect::Revoked(revoked(token))
             }
+            (Input::WaitedTooLong(longest), Phase::Enqueued { .. }) => {
+                self.phase = Phase::Ready;
+                self.failed = true;
+                Effect::Withdraw(waited_too_long(longest))
+            }
             (Input::Frame(frame), phase) => match Request::decode(frame) {
                 Ok(request) => self.request(request, phase),
                 Err(error) => self.fail(&error.to_string()),
             },
             (Input::Malformed(problem), _) => self.fail(&problem),
-            (Input::Queued { .. } | Input::Refused(_) | Input::Granted | Input::Revoked, _) => {
-                Effect::Nothing
-            }
+            (
+                Input::Queued { .. }
+                | Input::Refused(_)
+                | Input::Granted
+                | Input::Revoked
+                | Input::WaitedTooLong(_),
+                _,
+            ) => Effect::Nothing,
         }
     }
 
@@ -337,6 +355,22 @@ mod tests {
             assert_eq!(session.step(Input::Ended), Effect::Leave(Left::Nothing));
         }
         assert_eq!(ready().step(Input::Revoked), Effect::Nothing);
+    }
+
+    #[test]
+    fn only_a_waiting_request_is_withdrawn_after_the_longest_wait() {
+        let longest = Duration::from_secs(2);
+        for mut session in [ready(), acquired()] {
+            let effect = session.step(Input::WaitedTooLong(longest));
+            assert_eq!(effect, Effect::Nothing);
+        }
+        let mut session = enqueued();
+        let effect = session.step(Input::WaitedTooLong(longest));
+        assert_eq!(effect, Effect::Withdraw(waited_too_long(longest)));
+        for input in [LOCK, RELEASE, MALFORMED, Input::Granted, Input::Revoked] {
+            assert_eq!(session.step(input), Effect::Nothing);
+        }
+        assert_eq!(session.step(Input::Ended), Effect::Leave(Left::Nothing));
     }
 
     /// Found by the fuzz target `session_steps`.

@@ -1,6 +1,7 @@
 //! The v1 protocol over real sockets: what is allowed.
 
 use crate::common::{Client, HOUR, Server};
+use locktopus_protocol::v1::waited_too_long;
 use locktopus_server::Config;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -355,4 +356,23 @@ async fn many_clients_take_turns() {
     for client in clients.collect::<Vec<_>>() {
         client.await.expect("no panic");
     }
+}
+
+#[tokio::test]
+async fn a_request_that_waits_longer_than_the_server_allows_is_withdrawn() {
+    let mut config = Config::default();
+    config.max_wait = Duration::from_millis(50);
+    let server = Server::start_with(config).await;
+    let mut holder = server.connect("namespace=n").await;
+    holder.lock("w:a").await;
+    let mut waiter = server.connect("namespace=n").await;
+    waiter.enqueue("w:a").await;
+    let error = waiter.expect_error().await;
+    assert_eq!(error, waited_too_long(Duration::from_millis(50)));
+    server
+        .until(|stats| stats.is_some_and(|stats| stats["waiting"] == 0))
+        .await;
+    assert_eq!(server.metric("locktopus_waited_too_long_total").await, 1.0);
+    // The holder is not a waiting request, however long it holds its lock.
+    holder.release().await;
 }
