@@ -92,7 +92,7 @@ mutations! {
     ResumePastTheSpan {
         "walk.rs": "at: «from»," => "
             match from.after {
-                Some(_) => Cursor { span: from.span.next(), after: None, ..from },
+                Some(_) => Cursor { level: from.level + 1, after: None, ..from },
                 None => from,
             }
         ";
@@ -107,7 +107,24 @@ mutations! {
     /// Breaks guarantee 2: one look at the next entry replaces the search of the subtree, even if other
     /// threads drew tickets since the birth of the request.
     AlwaysShortcut {
-        "entries.rs": "&& «ticket == request.birth»" => "true";
+        "entries.rs": "only.mode == Mode::Write && «ticket == request.birth»" => "true";
+    }
+
+    /// Breaks guarantee 2: the entry behind the one at which a span ended is taken for the first of the next
+    /// span, although it sorts before that span.
+    NearIsFarEnough {
+        "entries.rs": "if «next.key() >= first» {" => "true";
+    }
+
+    /// Breaks guarantee 2: a span that ends at an entry before the path is taken for the last of the list.
+    StopAtTheFirstSibling {
+        "walk.rs": "} else if «beyond < path» {" => "false";
+    }
+
+    /// Breaks guarantee 2: a write skips the ancestors in the list of reads that it shares with a read, which
+    /// has not visited that list.
+    ReadsVisitReads {
+        "walk.rs": "if «self.at.mode == Mode::Write || before.mode == Mode::Write» =>" => "true";
     }
 
     /// Breaks T4: a depth is marked after the ticket is drawn, so a later walk does not look it up.

@@ -34,7 +34,7 @@ fn main() {
     }
     // `cargo bench` passes `--bench`. Any other argument selects cases.
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
-    let cases: [(&str, fn()); 7] = [
+    let cases: [(&str, fn()); 8] = [
         ("memory", memory),
         ("path", path),
         ("read", one_more_reader),
@@ -42,6 +42,7 @@ fn main() {
         ("queue", queue),
         ("parent", parent),
         ("resources", resources),
+        ("messages", messages),
     ];
     for (name, case) in cases {
         if filter
@@ -54,7 +55,7 @@ fn main() {
 }
 
 fn print(name: &str, value: f64, unit: &str) {
-    let digits = if unit == "ratio" { 2 } else { 0 };
+    let digits = if matches!(unit, "ratio" | "ms") { 2 } else { 0 };
     println!("{name} {value:.digits$} {unit}");
 }
 
@@ -407,6 +408,64 @@ fn resources() {
             "ratio",
         );
         drop(others);
+    }
+}
+
+/// One request as large as a message of 64 KiB can make it.
+///
+/// The server's defaults allow 4,096 segments, at most 64 in a path; the engine's maxima are 4,096 resources and
+/// 1,024 segments in a path. Each path has siblings at every depth, some locked for write and as many for read.
+fn messages() {
+    let shapes = [
+        ("defaults_64_paths_of_64", 64, 64, 15),
+        ("defaults_256_paths_of_16", 256, 16, 14),
+        ("defaults_2048_paths_of_2", 2_048, 2, 12),
+        ("defaults_4096_paths_of_1", 4_096, 1, 11),
+        ("maxima_15_paths_of_1024", 15, 1_024, 3),
+        ("maxima_4_paths_of_1024", 4, 1_024, 13),
+    ];
+    for (name, paths, depth, width) in shapes {
+        for siblings in [0, 1, 8] {
+            if siblings == 8 && depth == 1024 {
+                continue;
+            }
+            let locks = LockManager::new();
+            // Different from the first segment on, so that no two paths share an ancestor but the root.
+            let segments =
+                |i: usize| (0..depth).map(move |at| format!("m{:0width$}", i * depth + at));
+            let sibling = |i: usize, at: usize, name: String| -> Path {
+                segments(i).take(at).chain([name]).collect()
+            };
+            let mut others = Vec::new();
+            for i in 0..paths {
+                for at in 0..depth {
+                    for one in 0..siblings {
+                        // Most siblings sort before the path, as these cost more.
+                        let write = sibling(i, at, format!("a{one}"));
+                        let read = sibling(i, at, format!("b{one}"));
+                        if at == 0 && i > 0 {
+                            continue;
+                        }
+                        others.push(hold(&locks, Resource::write(write)));
+                        others.push(hold(&locks, Resource::read(read)));
+                    }
+                }
+            }
+            let set: Vec<Resource> = (0..paths)
+                .map(|i| Resource::write(segments(i).collect::<Path>()))
+                .collect();
+            let ns = median((0..ROUNDS).map(|_| {
+                time(1, || {
+                    drop(black_box(locks.enqueue(set.iter().cloned()).expect("open")))
+                })
+            }));
+            print(
+                &format!("messages_{name}_{siblings}_siblings"),
+                ns / 1e6,
+                "ms",
+            );
+            drop(others);
+        }
     }
 }
 

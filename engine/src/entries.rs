@@ -21,7 +21,9 @@ use crate::clock::Clock;
 use crate::key::{Key, Marks};
 use crate::request::Request;
 use crate::resource::{Mode, Resource};
-use crate::sync::{Arc, AtomicU64, CachePadded, Guard, Inserted, List, Ordering, fence, identity};
+use crate::sync::{
+    Arc, AtomicU64, CachePadded, Entry, Guard, Inserted, List, Ordering, fence, identity,
+};
 use crate::walk::{Cursor, Walk};
 use std::hash::RandomState;
 use std::ops::Bound;
@@ -54,7 +56,17 @@ pub(crate) struct Walker<'a> {
     pub(crate) ticket: u64,
     /// The request itself, if it is in the table.
     pub(crate) own: Option<&'a Arc<Request>>,
+    /// The result of [`Entries::publish`], for the first step of the walk. A walk that has waited or paused
+    /// does not have it.
+    pub(crate) newest: Option<&'a Newest<'a>>,
 }
+
+/// The entry of a request of one resource, a write, that drew the number of its birth.
+///
+/// No other ticket was drawn between its birth and its ticket. So every entry at its path that sorts before its own
+/// has its birth or a later one, hence a later ticket. Only the entries behind its own matter, and one step
+/// shows whether any of them is in its subtree.
+pub(crate) struct Newest<'a>(Inserted<'a, 'a, Key, Arc<Request>>);
 
 impl<'a> Walker<'a> {
     pub(crate) fn of(request: &'a Arc<Request>) -> Walker<'a> {
@@ -62,7 +74,17 @@ impl<'a> Walker<'a> {
             resources: &request.resources,
             ticket: request.ticket(),
             own: Some(request),
+            newest: None,
         }
+    }
+
+    /// Whether one step shows that there is no earlier write at the path of its only resource or below it.
+    fn is_clear_behind_own(&self) -> bool {
+        let [only, ..] = self.resources else {
+            return false;
+        };
+        let newest = self.newest;
+        newest.is_some_and(|Newest(own)| !own.next_is(|next| only.path.contains(&next.path)))
     }
 
     /// Whether it has to wait for another request that conflicts.
@@ -110,15 +132,15 @@ impl Entries {
     }
 
     /// Inserts entries, beginning with the one of this index. Once all are inserted, publishes the request and
-    /// returns the start of its walk.
-    pub(crate) fn publish(
-        &self,
+    /// returns what the first step of its walk needs.
+    pub(crate) fn publish<'g>(
+        &'g self,
         request: &Arc<Request>,
         inserted: &mut usize,
         clock: &Clock,
         budget: &mut Budget,
-        guard: &Guard,
-    ) -> Option<Cursor> {
+        guard: &'g Guard,
+    ) -> Option<Option<Newest<'g>>> {
         let [only] = &*request.resources else {
             while let Some(resource) = request.resources.get(*inserted) {
                 if budget.is_spent() {
@@ -129,23 +151,14 @@ impl Entries {
                 budget.search(resource.path.as_bytes().len());
             }
             request.publish(clock);
-            return Some(Cursor::START);
+            return Some(None);
         };
         *inserted = 1;
         budget.search(only.path.as_bytes().len());
         let own = self.section(only.mode).insert(only, request, guard);
         let ticket = request.publish(clock);
-        // If no other ticket was drawn between our birth and our ticket, then every entry at our path that
-        // sorts before ours has our birth or a later one, hence a later ticket. So only entries behind ours
-        // matter, and one step shows whether there are any in our subtree.
-        let own_writes_are_clear = only.mode == Mode::Write
-            && ticket == request.birth
-            && !own.next_is(|next| only.path.contains(&next.path));
-        Some(if own_writes_are_clear {
-            Cursor::PAST_OWN_WRITES
-        } else {
-            Cursor::START
-        })
+        let is_newest = only.mode == Mode::Write && ticket == request.birth;
+        Some(is_newest.then_some(Newest(own)))
     }
 
     /// Removes entries of a request of which the first `left` ones are inserted, the last one first: a request is
@@ -173,6 +186,8 @@ impl Entries {
     }
 
     /// The next request, from the cursor on, that the walker has to wait for.
+    ///
+    /// The walk pauses once the budget is spent, but not before it has visited an entry or left a span.
     pub(crate) fn next_blocker<'g>(
         &'g self,
         walker: &Walker<'_>,
@@ -181,35 +196,37 @@ impl Entries {
         budget: &mut Budget,
         guard: &'g Guard,
     ) -> Found<'g> {
-        let mut walk = Walk::new(walker.resources, cursor);
-        while let Some((path, span)) = walk.next_span(|mode| self.section(mode).marks()) {
-            // Entries born after the ticket was drawn are later requests, and sort before this key.
-            let first = Key::first(span.path(path), walker.ticket);
-            let bound = walk
-                .after()
-                .map_or(Bound::Included(&first), Bound::Excluded);
-            let mut entry = self.section(walk.mode()).list.seek(bound, guard);
-            budget.search(first.path.as_bytes().len());
-            while let Some(here) = entry
-                .as_ref()
-                .filter(|here| span.holds(&first.path, &here.key().path))
-            {
-                if walker.waits_for(here.value(), clock) {
-                    fence_after_walk();
-                    return Found::Blocker(walk.stop_at(here.key()), here.value());
+        let mut walk = Walk::new(walker.resources, walker.ticket, cursor);
+        let mut near = [Near::Unknown, Near::Unknown];
+        while let Some(mode) = walk.list() {
+            let section = self.section(mode);
+            let near = &mut near[mode as usize];
+            while walk.next_span(section.marks()) {
+                if mode == Mode::Write && walk.is_at_subtree() && walker.is_clear_behind_own() {
+                    break;
                 }
-                budget.step(first.path.as_bytes().len());
+                let path_bytes = walk.begin_span();
+                let mut entry = section.enter_span(&walk, near, budget, guard);
+                while let Some(here) = entry.as_ref().filter(|here| walk.holds(&here.key().path)) {
+                    if walker.waits_for(here.value(), clock) {
+                        fence_after_walk();
+                        return Found::Blocker(walk.stop_at(here.key()), here.value());
+                    }
+                    budget.step(path_bytes);
+                    if budget.is_spent() {
+                        fence_after_walk();
+                        return Found::Paused(walk.stop_at(here.key()));
+                    }
+                    entry = here.next();
+                }
+                walk.leave_span(entry.as_ref().map(|beyond| &beyond.key().path));
                 if budget.is_spent() {
                     fence_after_walk();
-                    return Found::Paused(walk.stop_at(here.key()));
+                    return Found::Paused(walk.stop());
                 }
-                entry = here.next();
+                *near = entry.map_or(Near::End, Near::At);
             }
-            walk.leave_span(path, entry.as_ref().map(|beyond| &beyond.key().path));
-            if budget.is_spent() {
-                fence_after_walk();
-                return Found::Paused(walk.stop());
-            }
+            walk.next_list();
         }
         fence_after_walk();
         Found::Nothing
@@ -231,7 +248,11 @@ impl Section {
         }
     }
 
+    /// Read anew for each span.
     fn marks(&self) -> Marks {
+        // Pairs with the removal of an entry that the walk no longer met: the removing thread may have inserted
+        // another one before, further along the walk and perhaps the first of its depth.
+        fence(Ordering::Acquire);
         Marks(self.marks.load(Ordering::Relaxed))
     }
 
@@ -254,6 +275,50 @@ impl Section {
         self.list
             .insert(key_of(resource, request), Arc::clone(request), guard)
     }
+
+    /// The first entry at or behind the place where the span begins. `near` tells where the last span of the
+    /// list ended.
+    fn enter_span<'g>(
+        &'g self,
+        walk: &Walk<'_>,
+        near: &Near<'g>,
+        budget: &mut Budget,
+        guard: &'g Guard,
+    ) -> Option<OwnEntry<'g>> {
+        let first = walk.first();
+        let path_bytes = first.path.as_bytes().len();
+        budget.step(path_bytes);
+        match near {
+            Near::Unknown => {}
+            Near::End => return None,
+            Near::At(entry) if entry.key() >= first => return Some(entry.clone()),
+            Near::At(entry) => {
+                // Many spans begin one entry further. A step costs a tenth of a search.
+                let next = entry.next()?;
+                if next.key() >= first {
+                    return Some(next);
+                }
+            }
+        }
+        budget.search(path_bytes);
+        let bound = walk.after().map_or(Bound::Included(first), Bound::Excluded);
+        self.list.seek(bound, guard)
+    }
+}
+
+/// An entry of a section.
+type OwnEntry<'g> = Entry<'g, 'g, Key, Arc<Request>>;
+
+/// What a walk knows about the place in a list where its last span of that list ended.
+///
+/// The walk only goes forward, and it needs only entries that are there throughout (T3). So all that it still
+/// needs lies there or behind, however much time has passed and whatever was inserted meanwhile.
+enum Near<'g> {
+    Unknown,
+    /// The first entry behind the span.
+    At(OwnEntry<'g>),
+    /// There was no entry behind the span.
+    End,
 }
 
 fn key_of(resource: &Resource, request: &Arc<Request>) -> Key {

@@ -54,11 +54,6 @@ impl Marks {
         1 << depth.min(Marks::LAST)
     }
 
-    /// Whether any depth from this one on may have entries.
-    pub(crate) fn any_from(self, depth: usize) -> bool {
-        self.0 >= Marks::of(depth)
-    }
-
     /// The first depth from this one on that may have entries.
     pub(crate) fn first_from(self, depth: usize) -> Option<usize> {
         match self.0 >> depth.min(Marks::LAST) {
@@ -79,11 +74,9 @@ mod tests {
         let found = [0, 1, 3, 4, 62, 63, 64].map(|depth| marks.first_from(depth));
         let depths = [Some(0), Some(3), Some(3), Some(62), Some(62), None, None];
         assert_eq!(found, depths);
-        assert!(marks.any_from(62) && !marks.any_from(63) && !marks.any_from(100));
         let deep = Marks(Marks::of(80));
         assert_eq!(deep.first_from(1), Some(63));
         assert_eq!(deep.first_from(70), Some(70));
-        assert!(deep.any_from(1000));
-        assert!(!Marks(0).any_from(0) && Marks(0).first_from(0).is_none());
+        assert!(Marks(0).first_from(0).is_none());
     }
 }

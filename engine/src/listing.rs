@@ -227,11 +227,12 @@ mod tests {
         let twin = |_| {
             let set = ResourceSet::collect([Resource::read(["a"])]).unwrap();
             let request = Arc::new(Request::new(set, birth));
-            let budget = &mut Budget::unlimited();
-            let published = table
+            let (guard, budget) = (pin(), &mut Budget::unlimited());
+            let is_published = table
                 .entries
-                .publish(&request, &mut 0, &table.clock, budget, &pin());
-            published.expect("the budget is unlimited");
+                .publish(&request, &mut 0, &table.clock, budget, &guard)
+                .is_some();
+            assert!(is_published, "the budget is unlimited");
             request
         };
         (0..count).map(twin).collect()

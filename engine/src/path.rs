@@ -139,37 +139,76 @@ impl Path {
         (path.as_bytes() == bytes).then_some(path)
     }
 
-    /// The number of segments that both paths begin with, and whether `other` is an ancestor of this path.
-    pub(crate) fn common(&self, other: &Path) -> (usize, bool) {
-        let (own, others) = (self.as_bytes(), other.as_bytes());
-        let same = own.iter().zip(others).take_while(|(a, b)| a == b).count();
-        let segments = own[..same]
-            .iter()
-            .filter(|byte| **byte == TERMINATOR)
-            .count();
-        (segments, same == others.len() && same < own.len())
+    /// The prefix of the first `depth` segments, from a shorter prefix on.
+    pub(crate) fn grow(&self, prefix: Prefix, depth: usize) -> Prefix {
+        if depth == self.depth() {
+            let len = self.as_bytes().len();
+            return Prefix { depth, len };
+        }
+        (prefix.depth..depth).fold(prefix, |prefix, _| {
+            self.next_prefix(prefix).unwrap_or(prefix)
+        })
     }
 
-    /// The path of the first `level` segments: the ancestor at that depth, or the path itself.
-    pub(crate) fn prefix(&self, level: usize) -> Path {
-        let end = match level {
-            0 => return Path::root(),
-            _ => self
-                .as_bytes()
-                .iter()
-                .enumerate()
-                .filter(|(_, byte)| **byte == TERMINATOR)
-                .nth(level - 1)
-                .map_or(self.as_bytes().len(), |(at, _)| at + 1),
-        };
-        let mut prefix = self.clone();
-        match &mut prefix.0 {
-            // Both casts fit: a prefix is no longer and no deeper than the path.
-            Repr::Inline { len, depth, .. } => (*len, *depth) = (end as u8, level as u8),
-            Repr::Shared { len, depth, .. } => (*len, *depth) = (end, level as u32),
+    /// The prefix that is longer by one segment.
+    fn next_prefix(&self, prefix: Prefix) -> Option<Prefix> {
+        let mut rest = self.as_bytes()[prefix.len..].iter();
+        let segment = rest.position(|byte| *byte == TERMINATOR)?;
+        Some(Prefix {
+            depth: prefix.depth + 1,
+            len: prefix.len + segment + 1,
+        })
+    }
+
+    /// The longest prefix that `other` begins with, too, if it begins with `prefix`.
+    pub(crate) fn shared(&self, mut prefix: Prefix, other: &Path) -> Prefix {
+        let (own, others) = (self.as_bytes(), other.as_bytes());
+        while let Some(next) = self.next_prefix(prefix) {
+            let segment = prefix.len..next.len;
+            if others.get(segment.clone()) != Some(&own[segment]) {
+                break;
+            }
+            prefix = next;
         }
         prefix
     }
+
+    /// Whether `other` begins with the prefix.
+    pub(crate) fn begins(&self, prefix: Prefix, other: &Path) -> bool {
+        other.as_bytes().starts_with(&self.as_bytes()[..prefix.len])
+    }
+
+    /// Whether `other` is the prefix.
+    pub(crate) fn is_at(&self, prefix: Prefix, other: &Path) -> bool {
+        *other.as_bytes() == self.as_bytes()[..prefix.len]
+    }
+
+    /// Becomes a prefix of the path that it was made from. It shares the bytes of that path and can become a
+    /// longer prefix later.
+    pub(crate) fn cut(&mut self, prefix: Prefix) {
+        match &mut self.0 {
+            // Both casts fit: a prefix is no longer and no deeper than the path.
+            Repr::Inline { len, depth, .. } => {
+                (*len, *depth) = (prefix.len as u8, prefix.depth as u8);
+            }
+            Repr::Shared { len, depth, .. } => {
+                (*len, *depth) = (prefix.len, prefix.depth as u32);
+            }
+        }
+    }
+}
+
+/// A prefix of a path: an ancestor, or the path itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Prefix {
+    /// The number of its segments.
+    pub(crate) depth: usize,
+    /// The number of its encoded bytes.
+    pub(crate) len: usize,
+}
+
+impl Prefix {
+    pub(crate) const ROOT: Prefix = Prefix { depth: 0, len: 0 };
 }
 
 fn decode(segment: &[u8]) -> Cow<'_, str> {
@@ -360,9 +399,19 @@ mod tests {
         for middle in ["b", "a-segment-that-spills-out-of-the-place-inside"] {
             let segments = ["a", middle, "c"];
             let path = Path::from(segments);
-            for level in 0..=segments.len() {
-                assert_eq!(path.prefix(level), Path::from(&segments[..level]));
-                assert_eq!(path.prefix(level).depth(), level);
+            let mut cut = path.clone();
+            let mut prefix = Prefix::ROOT;
+            for depth in [0, 1, 1, 2, 3] {
+                let ancestor = Path::from(&segments[..depth]);
+                prefix = path.grow(prefix, depth);
+                cut.cut(prefix);
+                assert_eq!((&cut, cut.depth()), (&ancestor, depth));
+                assert_eq!(path.grow(Prefix::ROOT, depth), prefix);
+                assert!(path.is_at(prefix, &ancestor) && path.begins(prefix, &ancestor));
+                assert_eq!(path.shared(Prefix::ROOT, &ancestor), prefix);
+                let sibling: Path = ancestor.segments().chain(["x".into()]).collect();
+                assert!(!path.is_at(prefix, &sibling) && path.begins(prefix, &sibling));
+                assert_eq!(path.shared(prefix, &sibling), prefix);
             }
         }
     }

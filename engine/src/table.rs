@@ -81,19 +81,23 @@ impl Table {
             walk,
         } = entry;
         let is_first_walk = walk.is_none();
-        let cursor = match walk.take() {
-            Some(cursor) => cursor,
+        let (newest, cursor) = match walk.take() {
+            Some(cursor) => (None, cursor),
             None => {
                 let before = *inserted;
-                let cursor = (self.entries).publish(request, inserted, &self.clock, budget, guard);
+                let newest = (self.entries).publish(request, inserted, &self.clock, budget, guard);
                 self.count_beyond_first(before..*inserted, Counter::add);
-                cursor?
+                (newest?, Cursor::START)
             }
         };
         if request.ticket() & CLOSED != 0 && is_first_walk {
             return Some(Err(LockError::Closed));
         }
-        match self.next_blocker(&Walker::of(request), cursor, budget, guard) {
+        let walker = Walker {
+            newest: newest.as_ref(),
+            ..Walker::of(request)
+        };
+        match self.next_blocker(&walker, cursor, budget, guard) {
             Found::Nothing => {
                 request.granted.set_without_subscribers();
                 if !is_first_walk {
@@ -281,6 +285,7 @@ impl Table {
             resources,
             ticket: now,
             own: None,
+            newest: None,
         };
         let (guard, budget) = (pin(), &mut Budget::unlimited());
         let mut cursor = Cursor::START;

@@ -1,90 +1,47 @@
 //! The walk of a request over the parts of the lists in which conflicts can be.
 //!
 //! For each resource in turn, a walk visits the list of writes and then, for a write, the list of reads.
-//! In each list it visits *spans*, and skips the spans that have no entries:
+//! In each list it visits *spans*, in the order of the keys, and skips the spans that have no entries:
 //!
 //! ```text
-//!   ┌────────────┬──────┬──────────┬───┬────────┐
-//!   │ the path   │ root │ ancestor │ … │ parent │
-//!   │ and below  │      │ at 1     │   │        │
-//!   └────────────┴──────┴──────────┴───┴────────┘
-//!      Subtree     Ancestor(0)  (1)   …  (depth - 1)
+//!   ┌──────┬──────────┬───┬────────┬────────────┐
+//!   │ root │ ancestor │ … │ parent │ the path   │
+//!   │      │ at 1     │   │        │ and below  │
+//!   └──────┴──────────┴───┴────────┴────────────┘
+//!      0        1       …  depth - 1   depth         the level of the span
 //! ```
+//!
+//! So a walk only goes forward. Where a span ends, the next one begins or lies ahead.
+//!
+//! The resources of a request are ordered by path. The ancestors that a resource shares with the resource
+//! before it were visited for that one, so the walk skips them.
 
 use crate::key::{Key, Marks};
-use crate::path::Path;
+use crate::path::{Path, Prefix};
 use crate::resource::{Mode, Resource};
 
-/// A part of a list whose entries all conflict with the resource that is walked for.
-#[derive(Clone, Copy)]
-pub(crate) enum Span {
-    /// The entries at the path of the resource and below it.
-    Subtree,
-    /// The entries at the ancestor of this depth, without those below it.
-    Ancestor(u32),
-}
-
-impl Span {
-    /// The first span from this one on that may have entries. `None` if there is no such span, as behind the parent.
-    fn or_next(self, path: &Path, marks: Marks) -> Option<Span> {
-        let depth = match self {
-            Span::Subtree if marks.any_from(path.depth()) => return Some(Span::Subtree),
-            Span::Subtree => 0,
-            Span::Ancestor(depth) => depth as usize,
-        };
-        let next = marks.first_from(depth)?;
-        // The cast fits: a path has at most MAX_DEPTH segments.
-        (next < path.depth()).then_some(Span::Ancestor(next as u32))
-    }
-
-    fn next(self) -> Span {
-        match self {
-            Span::Subtree => Span::Ancestor(0),
-            Span::Ancestor(depth) => Span::Ancestor(depth + 1),
-        }
-    }
-
-    /// The path of the span in a walk for this path.
-    pub(crate) fn path(self, path: &Path) -> Path {
-        match self {
-            Span::Subtree => path.clone(),
-            Span::Ancestor(depth) => path.prefix(depth as usize),
-        }
-    }
-
-    /// Whether an entry at `other` belongs to the span whose path is `own`.
-    pub(crate) fn holds(self, own: &Path, other: &Path) -> bool {
-        match self {
-            Span::Subtree => own.contains(other),
-            Span::Ancestor(_) => own == other,
-        }
-    }
-}
-
 /// Where a walk goes on: everything that it depends on.
+///
+/// It stands before a span, or behind an entry of the span.
 #[derive(Clone)]
 pub(crate) struct Cursor {
     /// The index of one of the request's resources.
     resource: u32,
+    /// The span: the ancestor at this depth, or the path of the resource and what is below it. One more at the
+    /// end of the list.
+    level: u32,
     /// One of the lists that the resource meets.
     mode: Mode,
-    span: Span,
-    /// The last entry visited in that span; `None` at its start.
+    /// The last entry visited in the span; `None` at its start.
     after: Option<Key>,
 }
 
 impl Cursor {
     pub(crate) const START: Cursor = Cursor {
         resource: 0,
+        level: 0,
         mode: Mode::Write,
-        span: Span::Subtree,
         after: None,
-    };
-
-    /// Behind the subtree of the first resource, in the list of writes.
-    pub(crate) const PAST_OWN_WRITES: Cursor = Cursor {
-        span: Span::Ancestor(0),
-        ..Cursor::START
     };
 }
 
@@ -92,38 +49,37 @@ impl Cursor {
 pub(crate) struct Walk<'a> {
     resources: &'a [Resource],
     at: Cursor,
-    /// The marks of the list in which the cursor is; `None` until they are read.
-    marks: Option<Marks>,
+    /// The last prefix of the path that was looked up; no deeper than the span. So a walk scans the bytes of the
+    /// path once for each list.
+    prefix: Prefix,
+    /// Where the span begins. Its path is that prefix, and shares the bytes of the path.
+    first: Key,
 }
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(resources: &'a [Resource], from: Cursor) -> Walk<'a> {
+    /// Entries that were born after the ticket was drawn belong to later requests. Most of them sort before the
+    /// place where a span begins.
+    pub(crate) fn new(resources: &'a [Resource], ticket: u64, from: Cursor) -> Walk<'a> {
         Walk {
             resources,
             at: from,
-            marks: None,
+            prefix: Prefix::ROOT,
+            first: Key::first(Path::root(), ticket),
         }
     }
 
-    /// Moves to the first span from the cursor on that may have entries: the path of the resource, and
-    /// the span. Reads the marks of a list when it comes there.
-    pub(crate) fn next_span(&mut self, marks: impl Fn(Mode) -> Marks) -> Option<(&'a Path, Span)> {
-        loop {
-            let resource = self.resources.get(self.at.resource as usize)?;
-            let marks = *self.marks.get_or_insert_with(|| marks(self.at.mode));
-            if let Some(span) = self.at.span.or_next(&resource.path, marks) {
-                self.at.span = span;
-                return Some((&resource.path, span));
-            }
-            self.next_list(resource.mode);
-        }
+    /// The list in which the cursor is; `None` at the end of the walk.
+    pub(crate) fn list(&self) -> Option<Mode> {
+        let is_there = (self.at.resource as usize) < self.resources.len();
+        is_there.then_some(self.at.mode)
     }
 
-    fn next_list(&mut self, mode: Mode) {
-        self.marks = None;
-        self.at.span = Span::Subtree;
+    /// Goes on to the next list, if the cursor is in one.
+    pub(crate) fn next_list(&mut self) {
+        self.at.level = 0;
         self.at.after = None;
-        if mode == Mode::Write && self.at.mode == Mode::Write {
+        self.prefix = Prefix::ROOT;
+        if self.at.mode == Mode::Write && self.resource().mode == Mode::Write {
             self.at.mode = Mode::Read;
         } else {
             self.at.mode = Mode::Write;
@@ -131,35 +87,69 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Leaves the span. `beyond` is the path of the first entry behind it.
-    ///
-    /// An ancestor that sorts between the span and `beyond` has no entries, or `beyond` would not be the
-    /// first. So a deep path is not searched level by level if nothing is locked above it.
-    pub(crate) fn leave_span(&mut self, path: &Path, beyond: Option<&Path>) {
-        let next = self.at.span.next();
-        self.at.after = None;
-        self.at.span = match (self.at.span, beyond) {
-            (Span::Subtree, _) => next,
-            (Span::Ancestor(_), None) => Span::Ancestor(path.depth() as u32),
-            (Span::Ancestor(depth), Some(beyond)) => {
-                let (common, is_ancestor) = path.common(beyond);
-                let first = if is_ancestor {
-                    common
-                } else if *path > *beyond {
-                    // All deeper ancestors sort behind `beyond`.
-                    common + 1
-                } else {
-                    // All deeper ancestors sort before `beyond`.
-                    path.depth()
-                };
-                Span::Ancestor((first as u32).max(depth + 1))
-            }
-        };
+    fn resource(&self) -> &'a Resource {
+        &self.resources[self.at.resource as usize]
     }
 
-    /// The list of the span.
-    pub(crate) fn mode(&self) -> Mode {
-        self.at.mode
+    fn depth(&self) -> usize {
+        self.resource().path.depth()
+    }
+
+    /// Moves to the first span of the list, from the cursor on, that may have entries. `false` if there is no
+    /// such span.
+    pub(crate) fn next_span(&mut self, marks: Marks) -> bool {
+        let depth = self.depth();
+        let first_from = |level: u32| match marks.first_from(level as usize) {
+            // The cast fits: a path has at most MAX_DEPTH segments.
+            Some(marked) if level as usize <= depth => Some(marked.min(depth) as u32),
+            _ => None,
+        };
+        let Some(mut level) = first_from(self.at.level) else {
+            return false;
+        };
+        let is_start = self.at.level == 0 && self.at.after.is_none();
+        if is_start && (level as usize) < depth {
+            let unshared = self.first_unshared();
+            match first_from(level.max(unshared)) {
+                Some(first) => level = first,
+                None => return false,
+            }
+        }
+        self.at.level = level;
+        true
+    }
+
+    /// The level of the first ancestor that the resource before this one did not share, or not visit.
+    fn first_unshared(&self) -> u32 {
+        let before = self.at.resource.checked_sub(1);
+        match before.map(|before| &self.resources[before as usize]) {
+            Some(before) if self.at.mode == Mode::Write || before.mode == Mode::Write => {
+                let shared = self.resource().path.shared(Prefix::ROOT, &before.path);
+                shared.depth as u32 + 1
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether the span is the path of the resource and what is below it.
+    pub(crate) fn is_at_subtree(&self) -> bool {
+        self.at.level as usize == self.depth()
+    }
+
+    /// Finds where the span begins. Returns the number of bytes of its path.
+    pub(crate) fn begin_span(&mut self) -> usize {
+        let path = &self.resource().path;
+        if self.prefix == Prefix::ROOT {
+            self.first.path = path.clone();
+        }
+        self.prefix = path.grow(self.prefix, self.at.level as usize);
+        self.first.path.cut(self.prefix);
+        self.prefix.len
+    }
+
+    /// Where the span begins.
+    pub(crate) fn first(&self) -> &Key {
+        &self.first
     }
 
     /// The last entry visited in the span; `None` at its start.
@@ -167,7 +157,44 @@ impl<'a> Walk<'a> {
         self.at.after.as_ref()
     }
 
-    /// Stops where it is.
+    /// Whether an entry at this path, which is not before the span, belongs to it.
+    pub(crate) fn holds(&self, other: &Path) -> bool {
+        let own = &self.resource().path;
+        if self.is_at_subtree() {
+            own.contains(other)
+        } else {
+            own.is_at(self.prefix, other)
+        }
+    }
+
+    /// Leaves the span. `beyond` is the path of the first entry behind it.
+    ///
+    /// A span that sorts before `beyond` has no entries, or `beyond` would not be the first. So a deep path is
+    /// not searched level by level if nothing is locked above it.
+    pub(crate) fn leave_span(&mut self, beyond: Option<&Path>) {
+        let (path, depth) = (&self.resource().path, self.depth());
+        let end = depth + 1;
+        let next = match beyond {
+            Some(beyond) if !self.is_at_subtree() && path.begins(self.prefix, beyond) => {
+                let shared = path.shared(self.prefix, beyond);
+                self.prefix = shared;
+                if shared.depth == depth || shared.depth == beyond.depth() {
+                    // It is an entry of this span.
+                    shared.depth
+                } else if beyond < path {
+                    // The deeper spans sort behind `beyond`.
+                    shared.depth + 1
+                } else {
+                    end
+                }
+            }
+            _ => end,
+        };
+        self.at.after = None;
+        self.at.level = next as u32;
+    }
+
+    /// Stops before the span, or before the next list.
     pub(crate) fn stop(self) -> Cursor {
         self.at
     }

@@ -230,6 +230,12 @@ impl<K: Ord + Clone, V> List<K, V> {
     }
 }
 
+impl<K, V> Clone for Entry<'_, '_, K, V> {
+    fn clone(&self) -> Self {
+        Entry { ..*self }
+    }
+}
+
 impl<'a: 'g, 'g, K: Ord + Clone, V> Entry<'a, 'g, K, V> {
     pub(crate) fn key(&self) -> &'g K {
         &self.entry.0

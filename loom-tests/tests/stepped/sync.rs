@@ -98,6 +98,12 @@ impl<K: Ord + Send + 'static, V: Send + 'static> List<K, V> {
 
 pub(crate) struct Entry<'a, 'g, K, V>(real::Entry<'a, 'g, K, V>);
 
+impl<K, V> Clone for Entry<'_, '_, K, V> {
+    fn clone(&self) -> Self {
+        Entry(self.0.clone())
+    }
+}
+
 impl<'a: 'g, 'g, K: Ord, V> Entry<'a, 'g, K, V> {
     pub(crate) fn key(&self) -> &'g K {
         self.0.key()
