@@ -26,6 +26,7 @@ mod ws;
 pub use config::{Command, Config, LogFormat, parse};
 pub use error::ConfigError;
 pub use http::query;
+pub use metrics::count_dropped_log_lines;
 pub use secrets::Secrets;
 pub use server::{run, run_with_secrets};
 pub use ws::v1;

@@ -1,6 +1,9 @@
 //! `locktopus-server`: reads the command line, runs the server, and returns the exit status.
 
-use locktopus_server::{Command, Config, ConfigError, LogFormat, Secrets, parse, run_with_secrets};
+use locktopus_server::{
+    Command, Config, ConfigError, LogFormat, Secrets, count_dropped_log_lines, parse,
+    run_with_secrets,
+};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::env;
 use std::error::Error;
@@ -50,6 +53,8 @@ fn start(config: Config, secrets: Secrets) -> ExitCode {
     let (log, _flush_at_exit) = NonBlockingBuilder::default()
         .buffered_lines_limit(LOG_LINES)
         .finish(io::stderr());
+    let lines = log.error_counter();
+    count_dropped_log_lines(move || u64::try_from(lines.dropped_lines()).unwrap_or(u64::MAX));
     let format = tracing_subscriber::fmt()
         .with_writer(log)
         .log_internal_errors(false)

@@ -4,8 +4,19 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder, exponential_buckets,
 };
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tracing::info;
+
+/// How many lines of the log were dropped since the start of the process.
+static DROPPED_LOG_LINES: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>> = OnceLock::new();
+
+/// Sets the function that counts the lines of the log that were dropped since the start of the process. `/metrics` and
+/// the statistics in the log show its result. A process has one log, so only the first call counts.
+pub fn count_dropped_log_lines(count: impl Fn() -> u64 + Send + Sync + 'static) {
+    let _ = DROPPED_LOG_LINES.set(Box::new(count));
+}
 
 /// The figures of a server. Gauges are set when they are read.
 #[derive(Debug)]
@@ -25,6 +36,9 @@ pub(crate) struct Metrics {
     pub(crate) dead_peers: IntCounter,
     pub(crate) protocol_errors: IntCounter,
     over_share: IntCounterVec,
+    dropped_log_lines: IntCounter,
+    /// How many dropped lines the counter includes.
+    counted_log_lines: AtomicU64,
     wait: Histogram,
     hold: Histogram,
 }
@@ -100,6 +114,11 @@ impl Metrics {
                 "protocol_errors",
                 "Connections that were closed with an error of the client.",
             ),
+            dropped_log_lines: counter(
+                "log_lines_dropped",
+                "Lines of the log that were dropped because standard error was not read in time.",
+            ),
+            counted_log_lines: AtomicU64::new(0),
             wait: histogram("wait", "Time from a request to its grant."),
             hold: histogram("hold", "Time from a grant to the release."),
             registry,
@@ -109,6 +128,17 @@ impl Metrics {
     /// The counter of refusals of clients over their share of a limit.
     pub(crate) fn over_share(&self, kind: &str) -> IntCounter {
         self.over_share.with_label_values(&[kind])
+    }
+
+    /// Brings the counter of dropped lines of the log up to date.
+    fn count_dropped_log_lines(&self) {
+        let Some(count) = DROPPED_LOG_LINES.get() else {
+            return;
+        };
+        let dropped = count();
+        let counted = self.counted_log_lines.fetch_max(dropped, Ordering::Relaxed);
+        self.dropped_log_lines
+            .inc_by(dropped.saturating_sub(counted));
     }
 
     pub(crate) fn granted(&self, waited: Duration) {
@@ -130,6 +160,7 @@ impl Metrics {
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
+        self.count_dropped_log_lines();
         let mut text = Vec::new();
         let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         encoded.expect("memory takes every write");
@@ -139,6 +170,7 @@ impl Metrics {
 
     /// Logs the same figures.
     pub(crate) fn log(&self, totals: &Totals) {
+        self.count_dropped_log_lines();
         info!(
             connections = totals.connections,
             namespaces = totals.namespaces,
@@ -152,6 +184,7 @@ impl Metrics {
             forced = self.revoked.get(),
             dead_peers = self.dead_peers.get(),
             protocol_errors = self.protocol_errors.get(),
+            log_lines_dropped = self.dropped_log_lines.get(),
             mean_wait_ms = mean_ms(&self.wait),
             mean_hold_ms = mean_ms(&self.hold),
             "statistics"

@@ -59,6 +59,7 @@ pub async fn run_with_secrets(
 ) -> io::Result<()> {
     let shared = Arc::new(Shared::new(config, first_token()));
     let site = Site::new(Arc::clone(&shared), secrets, listener.local_addr()?);
+    site.log_start();
     let interval = shared.config.stats_interval;
     if !interval.is_zero() {
         let logging = log_statistics(Arc::clone(&shared), interval);

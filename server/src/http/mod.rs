@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::time::Instant;
+use tracing::{info, warn};
 
 /// The state that the requests of a server share.
 #[derive(Debug)]
@@ -39,6 +40,37 @@ impl Site {
             shared,
             secrets,
             address,
+        }
+    }
+
+    /// Logs the version, the address, the kind of access and the limits.
+    pub(crate) fn log_start(&self) {
+        let config = &self.shared.config;
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            address = %self.address,
+            tls = self.secrets.acceptor().is_some(),
+            auth_tokens = self.secrets.are_required(),
+            "started"
+        );
+        info!(
+            connections = config.max_connections,
+            namespaces = config.max_namespaces,
+            share_percent = config.share,
+            message_bytes = config.max_message_bytes,
+            resources = config.max_resources,
+            segments = config.max_segments,
+            path_depth = config.max_path_depth,
+            path_bytes = config.max_path_bytes,
+            wait_seconds = config.max_wait.as_secs_f64(),
+            abandon_timeout_ms = config.max_abandon_timeout.as_millis(),
+            "limits"
+        );
+        if self.access.is_open() {
+            warn!(
+                "every peer on the network can lock and read here: the server requires no auth tokens and does not \
+                 listen on loopback only; --auth-token-file or --host 127.0.0.1 prevents it"
+            );
         }
     }
 }

@@ -167,17 +167,7 @@ impl Server {
 
     /// Status and body of the answer to a request with this head.
     pub(crate) async fn http(&self, head: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.address).await.expect("connects");
-        stream.write_all(head.as_bytes()).await.expect("sent");
-        let mut answer = String::new();
-        let read = timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
-        read.expect("answered").expect("text");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
-        (status.expect("a status"), body.to_owned())
+        http(self.address, head).await
     }
 
     /// Statistics of a namespace; `None` if there is no such namespace.
@@ -196,6 +186,21 @@ impl Server {
         }
         panic!("statistics stay {:?}", self.stats("n").await);
     }
+}
+
+/// Status and body of the answer to a request with this head.
+pub(crate) async fn http(address: SocketAddr, head: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    let read = timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    read.expect("answered").expect("text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    (status.expect("a status"), body.to_owned())
 }
 
 /// Status and text of the answer to an upgrade with this query and one more header.

@@ -1,6 +1,6 @@
 //! The command `locktopus-server` as a process: its first line, flags, exit statuses and signals.
 
-use crate::common::{Client, PATIENCE, until_shutting_down};
+use crate::common::{Client, PATIENCE, http, until_shutting_down};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Read};
@@ -237,6 +237,62 @@ async fn statistics_are_logged_at_the_interval() {
         .expect("no panic");
 }
 
+#[test]
+fn the_start_is_logged_with_a_warning_if_every_peer_can_enter() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tokens");
+    std::fs::write(&file, "secret\n").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    for (host, flags, tokens, warned) in [
+        ("127.0.0.1", &[][..], false, false),
+        ("0.0.0.0", &[], false, true),
+        ("0.0.0.0", &["--auth-token-file", file], true, false),
+    ] {
+        let args = [&["--host", host, "--port=0", "--max-segments=77"], flags].concat();
+        let server = Process::start(&mut command(&args));
+        let address = server.address;
+        server.signal(Signal::TERM);
+        let (status, log) = server.end();
+        assert!(status.success(), "{log}");
+        let version = env!("CARGO_PKG_VERSION");
+        let started = format!(
+            "started version=\"{version}\" address={address} tls=false auth_tokens={tokens}"
+        );
+        for part in [&started, "segments=77"] {
+            assert!(log.contains(part), "{part} in {log}");
+        }
+        assert_eq!(log.contains("WARN"), warned, "{log}");
+        assert_eq!(log.contains("every peer on the network"), warned, "{log}");
+        assert!(!log.contains("secret"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn dropped_lines_of_the_log_are_counted() {
+    let server = on_loopback(&["--log-locks"]);
+    let mut client = Client::connect(server.address, "namespace=n").await;
+    // More than fit into the pipe and the queue of lines, which nothing reads.
+    for _ in 0..80 {
+        for _ in 0..100 {
+            client.send_lock("w:a").await;
+            client.send_release().await;
+        }
+        for _ in 0..100 {
+            client.expect("lock", "acquired").await;
+            client.expect("release", "ready").await;
+        }
+    }
+    let head = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let (_, metrics) = http(server.address, head).await;
+    let dropped = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("locktopus_log_lines_dropped_total "));
+    let dropped: u64 = dropped
+        .and_then(|count| count.parse().ok())
+        .expect("a count");
+    assert!(dropped > 0, "{metrics}");
+}
+
 #[tokio::test]
 async fn a_server_without_file_descriptors_recovers() {
     let server = on_loopback(&[]);
@@ -321,7 +377,11 @@ async fn sighup_reloads_the_tokens_and_changes_nothing_else() {
     let mut log = BufReader::new(server.child.stderr.take().expect("piped"));
     let logged = tokio::task::spawn_blocking(move || {
         let mut line = String::new();
-        log.read_line(&mut line).expect("text");
+        // The first two lines are about the start.
+        for _ in 0..3 {
+            line.clear();
+            log.read_line(&mut line).expect("text");
+        }
         (line, log)
     });
     let (line, _log) = tokio::time::timeout(PATIENCE, logged)
