@@ -100,6 +100,10 @@ pub struct Config {
     )]
     pub handshake_timeout: Duration,
 
+    /// threads that serve connections (LOCKTOPUS_WORKERS; default: one for each core, at most 4)
+    #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, 1024>), default = "default_workers()")]
+    pub workers: usize,
+
     /// most connections at one time (LOCKTOPUS_MAX_CONNECTIONS; default 10000)
     #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, 1_000_000>), default = "10_000")]
     pub max_connections: usize,
@@ -203,6 +207,13 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// More threads do not make the server faster: the system calls of a core are the limit, and more threads wake each other
+/// more often.
+fn default_workers() -> usize {
+    const MOST: usize = 4;
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST))
 }
 
 impl Default for Config {

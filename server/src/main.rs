@@ -15,6 +15,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_appender::non_blocking::NonBlockingBuilder;
 
+/// Its own threads give unused memory back to the system, also while the server is idle.
+#[cfg(all(feature = "jemalloc", target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Exit status for a bad flag, a bad variable, and a file that cannot be used.
 const USAGE: u8 = 2;
 
@@ -66,6 +71,7 @@ fn start(config: Config, secrets: Secrets) -> ExitCode {
     }
     allow_many_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.workers)
         .enable_all()
         .build()
     {

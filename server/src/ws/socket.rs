@@ -108,7 +108,8 @@ pub(super) async fn close(mut websocket: WebSocket, end: End) {
         }
         let stream = websocket.get_mut();
         stream.shutdown().await?;
-        let mut dropped = [0; 4096];
+        // On the heap: an array here would make the task of every connection that much larger.
+        let mut dropped = vec![0; 4096];
         let mut left = MAX_DROPPED_BYTES;
         while left > 0 {
             match stream.read(&mut dropped).await? {
