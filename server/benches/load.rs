@@ -1,168 +1,150 @@
-//! The server under load: one line for each figure, `name value unit`.
+//! The server under load, beside a bare WebSocket echo: one line for each figure, `name value unit`.
 //!
 //! ```sh
 //! cargo bench -p locktopus-server --bench load
 //! ```
 //!
-//! It starts servers, and runs `locktopus bench` against them as a process on the same machine: both share its cores.
-//! `LOCKTOPUS_COMMAND` names the command; otherwise it is built first.
+//! `locktopus bench` is the load generator. `LOCKTOPUS_COMMAND` names it; otherwise it is built first. Each figure is the
+//! median of three runs, in two placements: server and generator on one core, and each on a core of its own. The
+//! placement decides the figures on a virtual machine: waking a process on another core costs ten times as much.
+//! The echo answers each message of the generator with the text that the server would send, and does nothing else.
+//! So the ratio of both is the cost of the protocol and of the lock table.
 
+#[path = "load/echo.rs"]
+mod echo;
+#[path = "load/process.rs"]
+mod process;
+
+use process::{Place, Server, command};
 use serde_json::Value;
-use std::env;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::path::Path;
 
-const SERVER: &str = env!("CARGO_BIN_EXE_locktopus-server");
-const CONNECTIONS: [usize; 5] = [1, 16, 64, 256, 1_000];
+const RUNS: usize = 3;
 const IDLE_CONNECTIONS: usize = 5_000;
+/// The connections of a burst: each leaves a message of this many bytes unfinished.
+const BURST: usize = 5_000;
+const BURST_BYTES: usize = 60_000;
+/// Seconds after the burst at which the memory is read again.
+const BURST_REST: u64 = 15;
 
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some(echo::ARGUMENT) {
+        return echo::serve();
+    }
     let command = command();
     idle_memory(&command);
-    let server = Server::start();
-    for mode in ["uncontended", "contended", "held:10000"] {
-        for connections in CONNECTIONS {
-            report(&server.bench(&command, mode, connections));
+    burst_memory();
+    for place in Place::ALL {
+        for connections in [1, 64] {
+            beside_the_echo(&command, place, connections);
+        }
+        for (mode, connections) in [
+            ("contended", 16),
+            ("contended", 256),
+            ("uncontended", 1_000),
+            ("held:10000", 64),
+            ("handoff", 2),
+        ] {
+            let server = Server::start(place, &[]);
+            let runs = [(); RUNS].map(|()| Figures::of(&server, &command, mode, connections));
+            let name = format!("{place}_{}_{connections}", mode.replace(':', "_"));
+            Figures::median(runs).print(&name);
         }
     }
-    report(&server.bench(&command, "handoff", 2));
 }
 
-/// The path of `locktopus`, of the same profile as the server.
-fn command() -> PathBuf {
-    if let Some(path) = env::var_os("LOCKTOPUS_COMMAND") {
-        return path.into();
+/// Rounds of independent connections, and the same against the echo. Runs alternate, so that both meet the same noise.
+fn beside_the_echo(command: &Path, place: Place, connections: usize) {
+    let [server, echo] = [Server::start(place, &[]), Server::echo(place)];
+    let run = |server| Figures::of(server, command, "uncontended", connections);
+    let pairs = [(); RUNS].map(|()| (run(&server), run(&echo)));
+    let name = format!("{place}_uncontended_{connections}");
+    let ours = Figures::median(pairs.map(|pair| pair.0));
+    let bare = Figures::median(pairs.map(|pair| pair.1));
+    ours.print(&name);
+    bare.print(&format!("{name}_echo"));
+    println!("{name}_rate_to_echo {:.2} ratio", ours.rate / bare.rate);
+    println!(
+        "{name}_cpu_over_echo {:.2} us_each",
+        ours.cpu_micros - bare.cpu_micros
+    );
+}
+
+/// The figures of one run.
+#[derive(Clone, Copy)]
+struct Figures {
+    rate: f64,
+    p50: f64,
+    p99: f64,
+    /// What the server took of its processors for each round.
+    cpu_micros: f64,
+}
+
+impl Figures {
+    fn of(server: &Server, command: &Path, mode: &str, connections: usize) -> Figures {
+        let before = server.cpu();
+        let report = server.bench(command, mode, connections);
+        let cpu = server.cpu().saturating_sub(before);
+        let number = |value: &Value| value.as_f64().expect("a number");
+        Figures {
+            rate: number(&report["per_second"]),
+            p50: number(&report["latency_us"]["p50"]),
+            p99: number(&report["latency_us"]["p99"]),
+            cpu_micros: cpu.as_secs_f64() * 1e6 / number(&report["count"]),
+        }
     }
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = Command::new(cargo)
-        .args([
-            "build",
-            "--release",
-            "-p",
-            "locktopus-client",
-            "--features",
-            "cli",
-        ])
-        .status();
-    assert!(build.expect("cargo runs").success(), "no command");
-    Path::new(SERVER).with_file_name("locktopus")
-}
 
-/// Prints the figures of `locktopus bench --json`.
-fn report(figures: &Value) {
-    let (mode, connections) = (&figures["mode"], &figures["connections"]);
-    let mode = mode.as_str().expect("text").replace(':', "_");
-    let name = format!("{mode}_{connections}_connections");
-    let rate = figures["per_second"].as_f64().expect("a number");
-    println!("{name} {rate:.0} per_second");
-    for quantile in ["p50", "p99"] {
-        println!("{name}_{quantile} {} us", figures["latency_us"][quantile]);
+    fn median(runs: [Figures; RUNS]) -> Figures {
+        let median = |figure: fn(&Figures) -> f64| {
+            let mut values = runs.each_ref().map(figure);
+            values.sort_by(f64::total_cmp);
+            values[RUNS / 2]
+        };
+        Figures {
+            rate: median(|run| run.rate),
+            p50: median(|run| run.p50),
+            p99: median(|run| run.p99),
+            cpu_micros: median(|run| run.cpu_micros),
+        }
+    }
+
+    fn print(&self, name: &str) {
+        println!("{name} {:.0} per_second", self.rate);
+        println!("{name}_p50 {:.0} us", self.p50);
+        println!("{name}_p99 {:.0} us", self.p99);
+        println!("{name}_cpu {:.2} us_each", self.cpu_micros);
     }
 }
 
 /// The memory that an idle connection takes in the server.
 fn idle_memory(command: &Path) {
-    let server = Server::start();
+    let server = Server::start(Place::Apart, &[]);
     // The first connections start the state that all connections share.
     server.bench(command, "idle", 100);
     let before = server.resident();
-    let mut bench = server.bench_command(command, "idle", IDLE_CONNECTIONS);
-    let mut bench = bench.stdout(Stdio::null()).spawn().expect("starts");
+    let mut bench = server.start_bench(command, "idle", IDLE_CONNECTIONS);
     while server.connections() < IDLE_CONNECTIONS {
-        assert_eq!(
-            bench.try_wait().expect("a child"),
-            None,
-            "too few connections"
-        );
-        thread::sleep(Duration::from_millis(50));
+        let ended = bench.try_wait().expect("a child");
+        assert_eq!(ended, None, "too few connections");
+        std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    let after = server.resident();
+    let each = server.resident().saturating_sub(before) / IDLE_CONNECTIONS;
     bench.wait().expect("a child");
-    match (before, after) {
-        (Some(before), Some(after)) => {
-            let each = after.saturating_sub(before) / IDLE_CONNECTIONS;
-            println!("idle_{IDLE_CONNECTIONS}_connections_memory {each} bytes_each");
-        }
-        _ => println!("# this system does not show the resident memory of a process"),
-    }
+    println!("idle_{IDLE_CONNECTIONS}_connections_memory {each} bytes_each");
 }
 
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start() -> Server {
-        let mut child = Command::new(SERVER)
-            .args(["--host", "127.0.0.1", "--port", "0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let address = line.trim_end().rsplit(' ').next();
-        let address = address.and_then(|text| text.parse().ok());
-        Server {
-            child,
-            address: address.expect("an address"),
-        }
-    }
-
-    fn bench_command(&self, command: &Path, mode: &str, connections: usize) -> Command {
-        let mut bench = Command::new(command);
-        bench
-            .args([
-                "bench",
-                "--json",
-                "--namespace",
-                "load",
-                "--seconds",
-                "2",
-                "--warm-up",
-                "500ms",
-            ])
-            .args(["--url", &format!("ws://{}", self.address), "--mode", mode])
-            .args(["--connections", &connections.to_string()]);
-        bench
-    }
-
-    fn bench(&self, command: &Path, mode: &str, connections: usize) -> Value {
-        let mut bench = self.bench_command(command, mode, connections);
-        let output = bench.stderr(Stdio::inherit()).output().expect("runs");
-        assert!(output.status.success(), "{mode}: {}", output.status);
-        serde_json::from_slice(&output.stdout).expect("JSON")
-    }
-
-    /// How many connections are open.
-    fn connections(&self) -> usize {
-        let mut stream = TcpStream::connect(self.address).expect("connects");
-        let head = "GET /namespaces HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        stream.write_all(head.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("text");
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
-        let page: Value = serde_json::from_str(body).expect("JSON");
-        let connections = page["connections"].as_u64().expect("a number");
-        usize::try_from(connections).expect("few")
-    }
-
-    /// Resident memory, in bytes; `None` where the system does not show it.
-    fn resident(&self) -> Option<usize> {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).ok()?;
-        let pages: usize = statm.split_whitespace().nth(1)?.parse().ok()?;
-        Some(pages * 4096)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// How much of the memory of unfinished messages stays with the server after their connections are closed.
+fn burst_memory() {
+    let server = Server::start(Place::Apart, &[]);
+    drop(server.unfinished_messages(100, 1));
+    let before = server.resident();
+    let burst = server.unfinished_messages(BURST, BURST_BYTES);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let most = server.resident();
+    drop(burst);
+    std::thread::sleep(std::time::Duration::from_secs(BURST_REST));
+    let after = server.resident();
+    println!("burst_memory {} MB", most / 1_000_000);
+    let stays = after.saturating_sub(before) as f64 / most.saturating_sub(before) as f64;
+    println!("burst_stays {:.0} percent", stays * 100.0);
 }

@@ -207,6 +207,7 @@ pub(super) fn status(site: &Site, pass: &Pass) -> String {
     line("ping interval", &seconds(config.ping_interval));
     line("ping timeout", &seconds(config.ping_timeout));
     line("handshake timeout", &seconds(config.handshake_timeout));
+    line("threads that serve", &config.workers);
     line("connections, at most", &config.max_connections);
     line("share", &format!("{} %", config.share));
     line("namespaces, at most", &config.max_namespaces);

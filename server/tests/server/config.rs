@@ -117,11 +117,12 @@ fn both_forms_of_a_flag_work() {
 #[test]
 fn limits_and_access_are_read() {
     let config = config(
-        "--max-connections 1 --max-namespaces 2 --max-namespace-bytes 3 --max-message-bytes 4096 \
+        "--workers 3 --max-connections 1 --max-namespaces 2 --max-namespace-bytes 3 --max-message-bytes 4096 \
          --max-resources 5 --max-segments 8 --max-path-depth 6 --max-path-bytes 7 --max-abandon-timeout 80000 \
          --handshake-timeout 9 --ping-interval 0.5 --ping-timeout 2 --log-format json",
         &[],
     );
+    assert_eq!(config.workers, 3);
     assert_eq!(config.max_connections, 1);
     assert_eq!(config.max_namespaces, 2);
     assert_eq!(config.max_namespace_bytes, 3);
@@ -300,6 +301,7 @@ fn a_bad_value_names_its_source_and_what_is_allowed() {
             ("", ""),
             ["--max-namespace-bytes", "4096"],
         ),
+        ("--workers 0", ("", ""), ["--workers", "1024"]),
         (
             "--max-connections 0",
             ("", ""),
