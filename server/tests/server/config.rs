@@ -196,7 +196,7 @@ fn an_empty_variable_counts_as_unset() {
 #[test]
 fn every_flag_has_a_variable_that_the_flag_overrides() {
     let options = options();
-    assert_eq!(options.len(), 25, "{options:?}");
+    assert_eq!(options.len(), 26, "{options:?}");
     for option in &options {
         let name = variable(option);
         // With pings disabled, and a short default, every single value fits the others.
