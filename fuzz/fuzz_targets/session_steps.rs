@@ -4,7 +4,8 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use locktopus_protocol::v1::{MAX_ERROR_BYTES, Response, State};
+use locktopus_protocol::Resource;
+use locktopus_protocol::v1::{MAX_ERROR_BYTES, Request, Response, State};
 use locktopus_server::v1::{Effect, Input, Left, Session};
 
 #[derive(Debug, Arbitrary)]
@@ -36,10 +37,12 @@ fuzz_target!(|events: Vec<Event>| {
     for event in &events {
         // A driver queues a request when an effect says so, and reports a grant once.
         let input = match event {
-            Event::Frame(frame) => Input::Frame(frame),
-            Event::Lock => Input::Frame(br#"{"action":"lock","resources":[{"type":"w"}]}"#),
-            Event::Release => Input::Frame(br#"{"action":"release"}"#),
-            Event::Malformed(problem) => Input::Malformed(problem.clone()),
+            Event::Frame(frame) => {
+                Input::Read(Request::decode(frame).map_err(|error| error.to_string()))
+            }
+            Event::Lock => Input::Read(Ok(Request::Lock(vec![Resource::write(["a"])]))),
+            Event::Release => Input::Read(Ok(Request::Release)),
+            Event::Malformed(problem) => Input::Read(Err(problem.clone())),
             Event::Queued { token, acquired } => {
                 if lock == Lock::Asked {
                     lock = if *acquired {

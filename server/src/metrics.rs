@@ -1,7 +1,8 @@
 //! Figures for `/metrics` and for the log.
 
+use crate::polls::Polls;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder, exponential_buckets,
 };
 use std::sync::OnceLock;
@@ -26,6 +27,11 @@ pub(crate) struct Metrics {
     namespaces: IntGauge,
     acquired: IntGauge,
     waiting: IntGauge,
+    longest_poll: Gauge,
+    pub(crate) polls: Polls,
+    /// Jobs in the queues of work.
+    pub(crate) jobs: IntGauge,
+    pub(crate) turns: IntCounter,
     pub(crate) connected: IntCounter,
     pub(crate) refused: IntCounter,
     pub(crate) grants: IntCounter,
@@ -68,6 +74,13 @@ impl Metrics {
             registered.expect("registered once");
             gauge
         };
+        let longest_poll = Gauge::new(
+            "locktopus_longest_poll_seconds",
+            "Longest time for which a task occupied a thread of the runtime.",
+        )
+        .expect("a valid name");
+        let registered = registry.register(Box::new(longest_poll.clone()));
+        registered.expect("registered once");
         let histogram = |name: &str, help: &str| {
             // From 100 µs to an hour.
             let buckets = exponential_buckets(0.0001, 4.0, 13).expect("valid buckets");
@@ -90,6 +103,19 @@ impl Metrics {
             namespaces: gauge("namespaces", "Namespaces in use."),
             acquired: gauge("locks_acquired", "Locks that are held."),
             waiting: gauge("locks_waiting", "Requests that wait for their lock."),
+            longest_poll,
+            polls: Polls::new(
+                counter(
+                    "polls_over_1ms",
+                    "Times that a task occupied a thread of the runtime for more than 1 ms.",
+                ),
+                counter(
+                    "polls_over_5ms",
+                    "Times that a task occupied a thread of the runtime for more than 5 ms.",
+                ),
+            ),
+            jobs: gauge("jobs", "Jobs in the queues of work."),
+            turns: counter("turns", "Turns of jobs in the queues of work."),
             connected: counter("connected", "Connections that were opened."),
             refused: counter(
                 "refused",
@@ -161,6 +187,7 @@ impl Metrics {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
         self.count_dropped_log_lines();
+        self.longest_poll.set(self.polls.longest().as_secs_f64());
         let mut text = Vec::new();
         let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         encoded.expect("memory takes every write");

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::http::{self, Site};
+use crate::polls::measured;
 use crate::secrets::Secrets;
 use crate::shared::Shared;
 use std::future::Future;
@@ -57,24 +58,25 @@ pub async fn run_with_secrets(
     secrets: Secrets,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let shared = Arc::new(Shared::new(config, first_token()));
+    let shared = Arc::new(Shared::start(config, first_token()));
     let site = Site::new(Arc::clone(&shared), secrets, listener.local_addr()?);
     site.log_start();
     let interval = shared.config.stats_interval;
     if !interval.is_zero() {
         let logging = log_statistics(Arc::clone(&shared), interval);
-        shared.tasks.spawn(logging);
+        shared.spawn(logging);
     }
-    let mut accepting = pin!(http::accept(Arc::new(site), &listener));
+    let accepting = http::accept(Arc::new(site), &listener);
+    let mut accepting = pin!(measured(&shared.metrics, accepting));
     tokio::select! {
         () = shutdown => {}
         () = &mut accepting => {}
     }
     info!("shutting down: no new connections and locks; waiting until all locks are released");
-    shared.namespaces.close();
+    let closing = measured(&shared.metrics, shared.namespaces.close());
     // Accepting goes on: upgrades are refused with the reason, and the pages still list the locks.
     tokio::select! {
-        () = shared.namespaces.drained() => {}
+        () = closing => {}
         () = &mut accepting => {}
     }
     shared.closing.cancel();

@@ -3,7 +3,10 @@
 use crate::config::Config;
 use crate::locks::{Journal, Namespaces};
 use crate::metrics::Metrics;
+use crate::polls::measured;
 use crate::shares::Shares;
+use crate::work::Queues;
+use std::future::Future;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) namespaces: Namespaces,
     pub(crate) shares: Shares,
+    /// The work that is too long for one poll.
+    pub(crate) queues: Arc<Queues>,
     /// Cancelled when all locks are released after a shutdown; connections are closed then.
     pub(crate) closing: CancellationToken,
     /// The tasks of connections: a server that shuts down waits for them for a moment.
@@ -22,8 +27,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, last_token: u64) -> Shared {
+    /// Starts the queues of work as tasks on the current runtime.
+    pub(crate) fn start(config: Config, last_token: u64) -> Shared {
         let metrics = Arc::new(Metrics::new());
+        let queues = Arc::new(Queues::start(&metrics));
         let journal = Journal {
             metrics: Arc::clone(&metrics),
             log_locks: config.log_locks,
@@ -31,10 +38,21 @@ impl Shared {
         Shared {
             shares: Shares::new(&config, &metrics),
             metrics,
-            namespaces: Namespaces::new(last_token, config.max_namespaces, journal),
+            namespaces: Namespaces::new(
+                last_token,
+                config.max_namespaces,
+                journal,
+                Arc::clone(&queues),
+            ),
+            queues,
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             config,
         }
+    }
+
+    /// Spawns a task whose polls are measured, and whose end a server that shuts down awaits for a moment.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(measured(&self.metrics, task));
     }
 }

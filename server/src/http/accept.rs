@@ -48,7 +48,7 @@ pub(crate) async fn accept(site: Arc<Site>, listener: &TcpListener) {
                         site.shared.metrics.refused.inc();
                         let plain = site.secrets.acceptor().is_none();
                         if plain && let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
-                            site.shared.tasks.spawn(async move {
+                            site.shared.spawn(async move {
                                 refuse(stream, refused).await;
                                 drop(permit);
                             });
@@ -57,7 +57,7 @@ pub(crate) async fn accept(site: Arc<Site>, listener: &TcpListener) {
                     }
                 };
                 let site = Arc::clone(&site);
-                site.clone().shared.tasks.spawn(async move {
+                site.clone().shared.spawn(async move {
                     serve(site, stream, address).await;
                     drop(place);
                 });

@@ -5,6 +5,7 @@ use super::answers::Refusal;
 use super::query::Filter;
 use crate::locks::{self, Holder, Namespace};
 use crate::secrets::Pass;
+use crate::shares::Party;
 use locktopus_engine::{RequestInfo, RequestState, Resource};
 use locktopus_protocol::pages;
 use std::collections::{BTreeMap, HashMap};
@@ -163,16 +164,20 @@ fn state_of(state: RequestState) -> pages::RequestState {
     }
 }
 
-/// Revokes a lock, and makes the answer.
-pub(super) fn revoke(
+/// Revokes a lock on the order of an operator of this address and party, and makes the answer once it has ended.
+pub(super) async fn revoke(
     namespace: &Namespace,
     token: u64,
-    by: SocketAddr,
+    by: (SocketAddr, Party),
 ) -> Result<pages::Released, Refusal> {
-    let holders = namespace.holders();
-    let state = holders.iter().find_map(|holder| holder.revoke(token, by));
+    let revoked = namespace
+        .holders()
+        .iter()
+        .find_map(|holder| holder.revoke(token, by));
+    let (state, left) = revoked.ok_or_else(Refusal::no_such_lock)?;
+    left.await;
     Ok(pages::Released {
-        state: state_of(state.ok_or_else(Refusal::no_such_lock)?),
+        state: state_of(state),
         token: token.to_string(),
     })
 }

@@ -153,10 +153,11 @@ async fn answer(
             }
         }
         Route::Revoke { namespace, token } => {
-            access.check_namespace(&request, &namespace)?;
+            let pass = access.check_namespace(&request, &namespace)?;
             access.check_revoke()?;
             let namespace = pages::find(site, &namespace)?;
-            Ok(json(&pages::revoke(&namespace, token, peer)?))
+            let by = (peer, pass.party(peer.ip()));
+            Ok(json(&pages::revoke(&namespace, token, by).await?))
         }
         Route::Metrics => {
             access.check_everywhere(&request)?;
@@ -200,12 +201,15 @@ fn upgrade(
         abandon_timeout,
     };
     // The connection joins before the answer is sent: a client with the answer finds its namespace at the pages.
-    let joined = shared.namespaces.join(&asked.namespace, client);
-    let member = joined.map_err(|error| match error {
+    let place = Arc::new(place);
+    let joined = shared
+        .namespaces
+        .join(&asked.namespace, client, Arc::clone(&place));
+    let holder = joined.map_err(|error| match error {
         NotJoined::Closed => Refusal::shutting_down(),
         NotJoined::Full => Refusal::too_many("namespaces", config.max_namespaces),
     })?;
-    let connection = Connection::new(Arc::clone(shared), member, place);
-    shared.tasks.spawn(connection.serve(websocket));
+    let connection = Connection::new(Arc::clone(shared), holder, place);
+    shared.spawn(connection.serve(websocket));
     Ok(handshake)
 }

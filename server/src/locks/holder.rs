@@ -1,39 +1,52 @@
 //! The one owner of a connection's lock.
 //!
 //! ```text
-//!            enqueue             granted           release
-//!   Empty ────────────► Waiting ─────────► Held ────────────► Empty
-//!                          │ release         │                  ▲
-//!                          ├─────────────────│──────────────────┤
-//!                          │ revoke          │ revoke           │ release
-//!                          └────────────────►└──► Revoked ──────┘
+//!            enqueue              settle            granted           release
+//!   Empty ────────────► Entering ───────► Waiting ─────────► Held ────────────► Empty
+//!     ▲                    │ release         │ release         │                  ▲
+//!     │ settle             ▼                 ├─────────────────│──────────────────┤
+//!     └────────────────── Left               │ revoke          │ revoke           │ release
+//!                                            └────────────────►└──► Revoked ──────┘
 //! ```
 //!
-//! The task of the connection makes all these steps except `revoke`, which any task can call.
+//! The task of the connection makes these steps, with two exceptions: any task can call `revoke`, and a job of a queue
+//! calls `settle` if a request needs more than a first slice to enter the lock table.
+//!
+//! Entering and ending are work in steps. The caller does a first slice itself. The rest belongs to a queue, so the end
+//! of the connection changes nothing: a request that enters after it is withdrawn.
 //!
 //! # Invariants
-//! H1. The engine's `Pending` or `Lock` is in the slot and nowhere else. The call that takes it out ends the lock;
-//!     so exactly one call ends it, and the lock has ended when that call returns.
-//! H2. `Waiting` becomes `Held` only in `granted`, whose caller tells the client. A lock is never kept for the abandon
-//!     timeout if the client was not told about it.
+//! H1. The engine's `Pending` or `Lock` is in the slot and nowhere else. The call that takes it out turns it into the
+//!     work that ends it; so exactly one call ends it. It has ended when the result of that call resolves.
+//! H2. `Waiting` becomes `Held` only in `granted` and `entered`, whose caller tells the client. A lock is never kept for
+//!     the abandon timeout if the client was not told about it.
 //! H3. `Revoked` lasts until the task of the connection calls `release`: it cannot miss the revocation, and the
 //!     revocation cannot concern its next lock.
+//! H4. A job keeps its holder, and with it the namespace and the place of the connection, until the work is done.
 
-use super::convert::{from_engine, to_engine};
-use crate::metrics::Metrics;
+use super::entry::Entry;
+use super::journal::Journal;
+use super::namespaces::{Namespace, Stay};
 use crate::shares::Party;
-use locktopus_engine::{Lock, LockError, LockManager, Pending, RequestState, Resource};
+use crate::work::{Soon, Weight};
+use locktopus_engine::{Lock, LockError, Pending, RequestState, Resource, Work};
 use locktopus_protocol as protocol;
-use std::fmt::Write as _;
 use std::future::{Future as _, poll_fn};
+use std::mem;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::warn;
+
+/// The budget of the slice that the caller does itself: no ordinary lock needs more.
+const FIRST_SLICE: usize = 50;
+
+/// The budget of a step of a job. A unit is about a microsecond.
+pub(super) const STEP: usize = 50;
 
 /// The client of a connection.
 #[derive(Debug)]
@@ -42,10 +55,6 @@ pub(crate) struct Client {
     pub(crate) id: u64,
     pub(crate) address: SocketAddr,
     /// The party that its work and its limits count for.
-    #[allow(
-        dead_code,
-        reason = "the queue of work and the shares of limits are to read it"
-    )]
     pub(crate) party: Party,
     /// The name that the client gives itself.
     pub(crate) name: Option<String>,
@@ -53,76 +62,160 @@ pub(crate) struct Client {
     pub(crate) abandon_timeout: Duration,
 }
 
-/// Where the events of locks are recorded.
-#[derive(Debug, Clone)]
-pub(crate) struct Journal {
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) log_locks: bool,
-}
-
-/// A connection as an owner of a lock. It outlives its socket while its lock is abandoned.
+/// A connection as an owner of a lock. It outlives its socket while its lock is abandoned, and while work is left.
 #[derive(Debug)]
 pub(crate) struct Holder {
     pub(crate) client: Client,
-    namespace: Arc<str>,
-    journal: Journal,
     /// When the connection ended.
     disconnected: OnceLock<Instant>,
-    /// Never locked across an await.
+    /// Never locked across an await, nor while steps are done.
     slot: Mutex<Slot>,
     /// Notified when the slot becomes `Revoked`.
     revocation: Notify,
+    /// The last field: when it is dropped, the holder leaves the namespace, and nothing must be locked then.
+    stay: Stay,
 }
 
 #[derive(Debug)]
 enum Slot {
     Empty,
-    Waiting { pending: Pending, since: Instant },
-    Held { lock: Lock, since: Instant },
-    Revoked,
+    /// A request enters.
+    Entering,
+    /// As `Entering`, but the connection has ended.
+    Left,
+    Waiting {
+        pending: Pending,
+        since: Instant,
+    },
+    Held {
+        lock: Lock,
+        since: Instant,
+    },
+    Revoked {
+        token: u64,
+    },
 }
 
 impl Holder {
-    pub(super) fn new(client: Client, namespace: Arc<str>, journal: Journal) -> Holder {
+    pub(super) fn new(client: Client, stay: Stay) -> Holder {
         Holder {
             client,
-            namespace,
-            journal,
             disconnected: OnceLock::new(),
             slot: Mutex::new(Slot::Empty),
             revocation: Notify::new(),
+            stay,
         }
+    }
+
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.stay.namespace
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.stay.namespaces.journal
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Requests a lock; only while the slot is empty. Returns the token, and whether the lock is acquired already.
+    /// Requests a lock; only while the slot is empty. If this succeeds, [`entered`](Holder::entered) says more.
+    ///
+    /// The weight is the weight of the message with this set.
     ///
     /// # Errors
     /// The errors of the engine. Nothing is queued then.
-    pub(super) fn enqueue(
-        &self,
-        locks: &LockManager,
+    pub(crate) fn enqueue(
+        self: &Arc<Self>,
         resources: Vec<protocol::Resource>,
-    ) -> Result<(u64, bool), LockError> {
-        let mut slot = self.slot();
-        debug_assert!(matches!(*slot, Slot::Empty), "one lock at a time");
-        let pending = locks.enqueue(resources.into_iter().map(to_engine))?;
-        let (token, since) = (pending.token(), Instant::now());
-        *slot = match pending.try_acquired() {
-            Ok(lock) => {
-                self.journal.metrics.granted(Duration::ZERO);
-                self.log("acquired", token, lock.resources());
-                Slot::Held { lock, since }
+        weight: Weight,
+    ) -> Soon<Result<(), LockError>> {
+        let before = mem::replace(&mut *self.slot(), Slot::Entering);
+        debug_assert!(matches!(before, Slot::Empty), "one lock at a time");
+        let mut entry = Entry::new(Arc::clone(self), resources);
+        if weight == Weight::Light {
+            if let Err(error) = entry.collect() {
+                return Soon::now(Err(error));
             }
-            Err(pending) => {
-                self.log("enqueued", token, pending.resources());
-                Slot::Waiting { pending, since }
+            if let Some(result) = entry.step(FIRST_SLICE) {
+                if !entry.is_done() {
+                    self.push(self.client.party, move || {
+                        entry.step(STEP);
+                        entry.is_done()
+                    });
+                }
+                return Soon::now(result);
             }
+        }
+        let (tell, told) = oneshot::channel();
+        let mut tell = Some(tell);
+        self.push(self.client.party, move || {
+            let collected = entry.collect();
+            let result = collected.err().map(Err).or_else(|| entry.step(STEP));
+            if let Some(result) = result
+                && let Some(tell) = tell.take()
+            {
+                // An error means that the connection has ended meanwhile.
+                let _ = tell.send(result);
+            }
+            entry.is_done()
+        });
+        Soon::Later(told)
+    }
+
+    /// Puts a request into the slot once it has entered. Withdraws it if the connection has ended meanwhile.
+    pub(super) fn settle(
+        self: &Arc<Self>,
+        entered: Result<Pending, LockError>,
+        since: Instant,
+    ) -> Result<(), LockError> {
+        let (next, result) = match entered {
+            Ok(pending) => (Slot::Waiting { pending, since }, Ok(())),
+            Err(error) => (Slot::Empty, Err(error)),
         };
-        Ok((token, matches!(*slot, Slot::Held { .. })))
+        let before = mem::replace(&mut *self.slot(), next);
+        if matches!(before, Slot::Left) {
+            // The withdrawal is a job of its own, if it is long.
+            drop(self.release());
+        }
+        result
+    }
+
+    /// Whether the connection has ended while its request enters.
+    pub(super) fn has_left(&self) -> bool {
+        matches!(*self.slot(), Slot::Left)
+    }
+
+    /// The token of a request that has entered, and whether its lock is acquired already; to be called once for each.
+    pub(crate) fn entered(&self) -> (u64, bool) {
+        let mut slot = self.slot();
+        match mem::replace(&mut *slot, Slot::Empty) {
+            Slot::Waiting { pending, since } => {
+                let token = pending.token();
+                let acquired = pending.is_acquired();
+                *slot = match pending.try_acquired() {
+                    Ok(lock) => self.hold(lock, since),
+                    Err(pending) => {
+                        self.log("enqueued", token, pending.resources());
+                        Slot::Waiting { pending, since }
+                    }
+                };
+                (token, acquired)
+            }
+            Slot::Revoked { token } => {
+                *slot = Slot::Revoked { token };
+                (token, false)
+            }
+            other => unreachable!("no request has entered: {other:?}"),
+        }
+    }
+
+    fn hold(&self, lock: Lock, waiting_since: Instant) -> Slot {
+        let since = Instant::now();
+        let waited = since.saturating_duration_since(waiting_since);
+        self.journal().metrics.granted(waited);
+        self.log("acquired", lock.token(), lock.resources());
+        Slot::Held { lock, since }
     }
 
     /// Resolves when the waiting request is granted; never if there is none.
@@ -136,29 +229,35 @@ impl Holder {
                 return Poll::Pending;
             };
             let lock = ready!(Pin::new(pending).poll(context));
-            self.journal.metrics.granted(since.elapsed());
-            self.log("acquired", lock.token(), lock.resources());
-            let since = Instant::now();
-            *slot = Slot::Held { lock, since };
+            let since = *since;
+            *slot = self.hold(lock, since);
             Poll::Ready(())
         })
         .await;
     }
 
-    /// Releases the lock or withdraws the request, if there is one. Acknowledges a revocation.
-    pub(crate) fn release(&self) {
-        self.end(&mut self.slot(), None);
+    /// Releases the lock or withdraws the request, if there is one. Acknowledges a revocation. A request that still
+    /// enters is withdrawn as soon as it has entered.
+    ///
+    /// The result resolves when the lock or request has left the lock table.
+    pub(crate) fn release(self: &Arc<Self>) -> Soon<()> {
+        let ending = self.end(&mut self.slot(), None);
+        self.finish(ending, self.client.party)
     }
 
-    /// Ends the lock or request in the slot. `how` names the cause for the log, if the client did not end it.
-    fn end(&self, slot: &mut Slot, how: Option<&str>) {
-        let metrics = &self.journal.metrics;
-        // The lock or request is dropped within this call, after the records; dropping it ends it.
-        match std::mem::replace(slot, Slot::Empty) {
-            Slot::Empty | Slot::Revoked => {}
+    /// Takes the lock or request out of the slot. `how` names the cause for the log, if the client did not end it.
+    fn end(&self, slot: &mut Slot, how: Option<&str>) -> Option<Work> {
+        let metrics = &self.journal().metrics;
+        match mem::replace(slot, Slot::Empty) {
+            Slot::Empty | Slot::Revoked { .. } => None,
+            Slot::Entering | Slot::Left => {
+                *slot = Slot::Left;
+                None
+            }
             Slot::Held { lock, since } => {
                 metrics.released(since.elapsed());
                 self.log(how.unwrap_or("released"), lock.token(), lock.resources());
+                Some(lock.release_in_steps())
             }
             Slot::Waiting { pending, since } => {
                 let granted = pending.is_acquired();
@@ -170,15 +269,56 @@ impl Holder {
                 }
                 let ended = if granted { "released" } else { "withdrawn" };
                 self.log(how.unwrap_or(ended), pending.token(), pending.resources());
+                Some(pending.withdraw_in_steps())
             }
         }
     }
 
-    /// Ends the lock with this token on the order of an operator. Returns the state of the request before that, or
-    /// `None` if the token does not belong to this holder's lock.
+    /// Does a first slice of the work that ends a lock, and leaves the rest to a job of this party.
+    fn finish(self: &Arc<Self>, ending: Option<Work>, party: Party) -> Soon<()> {
+        let Some(mut work) = ending else {
+            return Soon::now(());
+        };
+        if work.step(FIRST_SLICE) {
+            return Soon::now(());
+        }
+        let (tell, told) = oneshot::channel();
+        let (mut tell, soon) = if work.has_left() {
+            (None, Soon::now(()))
+        } else {
+            (Some(tell), Soon::Later(told))
+        };
+        let holder = Arc::clone(self);
+        self.push(party, move || {
+            let done = work.step(STEP);
+            if (done || work.has_left())
+                && let Some(tell) = tell.take()
+            {
+                // An error means that the connection has ended meanwhile.
+                let _ = tell.send(());
+            }
+            let _kept = &holder;
+            done
+        });
+        soon
+    }
+
+    fn push(&self, party: Party, job: impl FnMut() -> bool + Send + 'static) {
+        let queues = &self.stay.namespaces.queues;
+        queues.push(self.client.id, party, job);
+    }
+
+    /// Ends the lock with this token on the order of an operator, of this address and party. Returns the state of the
+    /// request before that, and a result that resolves when it has left the lock table; `None` if the token does not
+    /// belong to this holder's lock.
     ///
-    /// It is always logged, with the address of the operator.
-    pub(crate) fn revoke(&self, token: u64, by: SocketAddr) -> Option<RequestState> {
+    /// It is always logged, with the address of the operator. The work counts for the party of the operator: the party
+    /// of the lock may have much work in the queues.
+    pub(crate) fn revoke(
+        self: &Arc<Self>,
+        token: u64,
+        (by, party): (SocketAddr, Party),
+    ) -> Option<(RequestState, Soon<()>)> {
         let mut slot = self.slot();
         let acquired = match &*slot {
             Slot::Waiting { pending, .. } if pending.token() == token => pending.is_acquired(),
@@ -189,7 +329,7 @@ impl Holder {
             id, address, name, ..
         } = &self.client;
         warn!(
-            namespace = &*self.namespace,
+            namespace = &*self.namespace().name,
             token,
             connection = id,
             %address,
@@ -197,15 +337,17 @@ impl Holder {
             %by,
             "lock released by force"
         );
-        self.journal.metrics.revoked.inc();
-        self.end(&mut slot, Some("released by force"));
-        *slot = Slot::Revoked;
+        self.journal().metrics.revoked.inc();
+        let ending = self.end(&mut slot, Some("released by force"));
+        *slot = Slot::Revoked { token };
+        drop(slot);
         self.revocation.notify_one();
-        Some(if acquired {
+        let state = if acquired {
             RequestState::Acquired
         } else {
             RequestState::Waiting
-        })
+        };
+        Some((state, self.finish(ending, party)))
     }
 
     /// Resolves when the lock is revoked. Only one task can wait at a time: the task of the connection.
@@ -213,7 +355,7 @@ impl Holder {
     /// # Cancel safety
     /// Dropping the future loses nothing: the slot stays revoked until [`release`](Holder::release).
     pub(crate) async fn revoked(&self) {
-        while !matches!(*self.slot(), Slot::Revoked) {
+        while !matches!(*self.slot(), Slot::Revoked { .. }) {
             self.revocation.notified().await;
         }
     }
@@ -221,15 +363,17 @@ impl Holder {
     /// Token of the lock or request, and the moment at which it entered its state.
     pub(crate) fn current(&self) -> Option<(u64, Instant)> {
         match &*self.slot() {
-            Slot::Empty | Slot::Revoked => None,
+            Slot::Empty | Slot::Entering | Slot::Left | Slot::Revoked { .. } => None,
             Slot::Waiting { pending, since } => Some((pending.token(), *since)),
             Slot::Held { lock, since } => Some((lock.token(), *since)),
         }
     }
 
-    /// Notes that the connection has ended. Returns whether it was open.
-    pub(super) fn disconnect(&self) -> bool {
-        self.disconnected.set(Instant::now()).is_ok()
+    /// Notes that the connection has ended. From then on only its lock and its work keep the holder.
+    pub(crate) fn disconnect(&self) {
+        if self.disconnected.set(Instant::now()).is_ok() {
+            self.namespace().disconnected();
+        }
     }
 
     /// How much of the abandon timeout is left; `None` while the connection is open.
@@ -243,13 +387,16 @@ impl Holder {
     }
 
     /// Keeps an acquired lock for the abandon timeout, or until it is revoked. Withdraws a waiting request at once.
-    pub(crate) async fn abandon(&self) {
+    /// Resolves when the lock or request has left the lock table.
+    pub(crate) async fn abandon(self: &Arc<Self>) {
         let timeout = self.client.abandon_timeout;
         if let Slot::Held { lock, .. } = &*self.slot() {
-            self.journal.metrics.abandoned.inc();
+            self.journal().metrics.abandoned.inc();
             self.log("abandoned", lock.token(), lock.resources());
         } else {
-            return self.release();
+            let left = self.release();
+            left.await;
+            return;
         }
         if !timeout.is_zero() {
             tokio::select! {
@@ -257,177 +404,23 @@ impl Holder {
                 () = self.revoked() => {}
             }
         }
-        self.end(&mut self.slot(), Some("released after the abandon timeout"));
+        let ending = self.end(&mut self.slot(), Some("released after the abandon timeout"));
+        self.finish(ending, self.client.party).await;
     }
 
     fn log(&self, event: &str, token: u64, resources: &[Resource]) {
-        if self.journal.log_locks {
-            info!(
-                connection = self.client.id,
-                namespace = &*self.namespace,
-                token,
-                resources = abbreviate(resources),
-                "lock {event}"
-            );
-        }
+        let namespace = &self.namespace().name;
+        self.journal()
+            .log(event, &self.client, namespace, token, resources);
     }
 }
 
-/// The first resources, shortened: a log that is not read is kept in memory for a while.
-fn abbreviate(resources: &[Resource]) -> String {
-    const SHOWN: usize = 4;
-    const CHARACTERS: usize = 80;
-    let mut text = String::new();
-    for (index, resource) in resources.iter().take(SHOWN).enumerate() {
-        let protocol::Resource { mode, path } = from_engine(resource);
-        let mode = match mode {
-            protocol::Mode::Read => "read",
-            protocol::Mode::Write => "write",
-        };
-        let path: String = protocol::path::write(path)
-            .chars()
-            .take(CHARACTERS)
-            .collect();
-        let comma = if index > 0 { ", " } else { "" };
-        let _ = write!(text, "{comma}{mode} {path}");
+/// The connection counts as ended when its holder is dropped without a word.
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.disconnect();
     }
-    if resources.len() > SHOWN {
-        let _ = write!(text, " and {} more", resources.len() - SHOWN);
-    }
-    text
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures_util::FutureExt as _;
-
-    const OPERATOR: SocketAddr =
-        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
-
-    fn holder(abandon_timeout: Duration) -> Holder {
-        let client = Client {
-            id: 1,
-            address: OPERATOR,
-            party: Party::of_address(OPERATOR.ip()),
-            name: None,
-            abandon_timeout,
-        };
-        let journal = Journal {
-            metrics: Arc::new(Metrics::new()),
-            log_locks: false,
-        };
-        Holder::new(client, Arc::from("n"), journal)
-    }
-
-    /// Requests the path `a` for write.
-    fn enqueue(holder: &Holder, locks: &LockManager) -> (u64, bool) {
-        let resources = vec![protocol::Resource::write(["a"])];
-        holder.enqueue(locks, resources).expect("open")
-    }
-
-    /// A holder with a lock, a holder that waits for that lock, and their tokens.
-    fn two(locks: &LockManager) -> ([Holder; 2], [u64; 2]) {
-        let [held, waiting] = [holder(Duration::ZERO), holder(Duration::ZERO)];
-        let (first, acquired) = enqueue(&held, locks);
-        assert!(acquired);
-        let (second, acquired) = enqueue(&waiting, locks);
-        assert!(!acquired && second > first);
-        ([held, waiting], [first, second])
-    }
-
-    #[test]
-    fn a_release_grants_the_waiting_request_of_another_holder() {
-        let locks = LockManager::new();
-        let ([held, waiting], [_, second]) = two(&locks);
-        assert!(waiting.granted().now_or_never().is_none());
-        held.release();
-        assert!(held.current().is_none());
-        assert!(waiting.granted().now_or_never().is_some());
-        assert_eq!(waiting.current().expect("held").0, second);
-        assert!(waiting.granted().now_or_never().is_none(), "once");
-    }
-
-    #[test]
-    fn a_revoked_lock_has_ended_when_the_call_returns() {
-        let locks = LockManager::new();
-        let ([held, waiting], [first, second]) = two(&locks);
-        assert_eq!(held.revoke(second, OPERATOR), None, "not its token");
-        assert_eq!(held.revoke(first, OPERATOR), Some(RequestState::Acquired));
-        assert_eq!(held.revoke(first, OPERATOR), None, "only once");
-        assert!(held.current().is_none());
-        assert!(waiting.granted().now_or_never().is_some());
-        assert!(held.revoked().now_or_never().is_some());
-        assert!(held.revoked().now_or_never().is_some(), "until the release");
-        held.release();
-        assert!(held.revoked().now_or_never().is_none());
-        assert_eq!(held.journal.metrics.revoked.get(), 1);
-    }
-
-    #[test]
-    fn a_revoked_request_is_withdrawn_even_if_its_grant_was_not_noticed() {
-        let locks = LockManager::new();
-        let ([held, waiting], [_, second]) = two(&locks);
-        held.release();
-        let state = waiting.revoke(second, OPERATOR);
-        assert_eq!(state, Some(RequestState::Acquired), "it was granted");
-        assert!(waiting.granted().now_or_never().is_none());
-        assert_eq!(locks.stats().acquired, 0);
-        let metrics = &waiting.journal.metrics;
-        assert_eq!((metrics.grants.get(), metrics.withdrawals.get()), (1, 0));
-    }
-
-    #[test]
-    fn a_revocation_does_not_concern_the_next_lock() {
-        let locks = LockManager::new();
-        let ([held, _waiting], [first, _]) = two(&locks);
-        assert!(held.revoke(first, OPERATOR).is_some());
-        // The client has released it in the same moment, and requests the next one.
-        held.release();
-        let (next, _) = enqueue(&held, &locks);
-        assert!(held.revoked().now_or_never().is_none());
-        assert_eq!(held.revoke(first, OPERATOR), None);
-        assert_eq!(held.current().expect("next").0, next);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_abandoned_lock_is_kept_for_the_timeout_or_until_it_is_revoked() {
-        let locks = LockManager::new();
-        let timeout = Duration::from_secs(60);
-        for revoked in [false, true] {
-            let holder = holder(timeout);
-            let (token, _) = enqueue(&holder, &locks);
-            holder.disconnect();
-            let start = Instant::now();
-            let operator = async {
-                sleep(timeout / 2).await;
-                assert_eq!(locks.stats().acquired, 1);
-                assert_eq!(holder.remaining(), Some(timeout / 2));
-                revoked.then(|| holder.revoke(token, OPERATOR))
-            };
-            tokio::join!(holder.abandon(), operator);
-            let kept = if revoked { timeout / 2 } else { timeout };
-            assert!(start.elapsed() >= kept && start.elapsed() < kept + timeout / 4);
-            assert_eq!(
-                (locks.stats().acquired, holder.current().is_none()),
-                (0, true)
-            );
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_waiting_request_and_a_revoked_lock_are_not_abandoned() {
-        let locks = LockManager::new();
-        let ([held, waiting], [first, _]) = two(&locks);
-        held.revoke(first, OPERATOR);
-        let start = Instant::now();
-        // Granted in the engine, but its client was not told.
-        waiting.abandon().await;
-        held.abandon().await;
-        assert_eq!(start.elapsed(), Duration::ZERO);
-        assert_eq!(locks.stats().acquired, 0);
-        for holder in [held, waiting] {
-            assert_eq!(holder.journal.metrics.abandoned.get(), 0);
-        }
-    }
-}
+mod tests;

@@ -1,24 +1,31 @@
 //! Namespaces: each has a name, and a lock manager of its own.
 //!
 //! # Invariants
-//! N1. A namespace is in the map exactly while it has members. A member is an open connection, or a closed one whose
-//!     lock is abandoned; so nothing is locked in a namespace that is dropped.
+//! N1. A namespace is in the map exactly while it has holders. A holder lasts while its connection is open, its lock is
+//!     abandoned, or a job ends its lock; so nothing is locked in a namespace that is dropped.
 //! N2. Tokens of a namespace never run backwards, even if it is dropped and created again: its tokens start after the
 //!     last token of every namespace that was dropped before.
 
-use super::holder::{Client, Holder, Journal};
+use super::holder::{Client, Holder, STEP};
+use super::journal::Journal;
 use crate::metrics::Totals;
-use locktopus_engine::{LockError, LockManager};
-use locktopus_protocol::Resource;
+use crate::work::Queues;
+use locktopus_engine::LockManager;
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::task::yield_now;
+
+/// How many namespaces are closed before other tasks go on.
+const AT_A_TIME: usize = 100;
 
 /// All namespaces of a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Namespaces {
     map: Arc<Mutex<Map>>,
-    journal: Journal,
+    pub(super) journal: Journal,
+    pub(super) queues: Arc<Queues>,
 }
 
 #[derive(Debug)]
@@ -33,7 +40,7 @@ struct Map {
 #[derive(Debug)]
 struct Entry {
     namespace: Arc<Namespace>,
-    members: usize,
+    holders: usize,
 }
 
 /// One namespace.
@@ -41,10 +48,10 @@ struct Entry {
 pub(crate) struct Namespace {
     pub(crate) name: Arc<str>,
     pub(crate) locks: LockManager,
-    /// Open connections; the other members are abandoned locks.
+    /// Open connections; the other holders have abandoned locks, or locks that end.
     connections: AtomicUsize,
-    /// The holders of all members, by the numbers of their connections.
-    holders: Mutex<HashMap<u64, Arc<Holder>>>,
+    /// By the numbers of their connections.
+    holders: Mutex<HashMap<u64, Weak<Holder>>>,
 }
 
 impl Namespace {
@@ -62,12 +69,17 @@ impl Namespace {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// The holders of all open connections and of all abandoned locks.
-    pub(crate) fn holders(&self) -> Vec<Arc<Holder>> {
-        self.by_id().values().cloned().collect()
+    /// Notes that a connection has ended.
+    pub(super) fn disconnected(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn by_id(&self) -> MutexGuard<'_, HashMap<u64, Arc<Holder>>> {
+    /// The holders of all open connections and of all abandoned locks.
+    pub(crate) fn holders(&self) -> Vec<Arc<Holder>> {
+        self.by_id().values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn by_id(&self) -> MutexGuard<'_, HashMap<u64, Weak<Holder>>> {
         self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -83,7 +95,12 @@ pub(crate) enum NotJoined {
 
 impl Namespaces {
     /// Starts without namespaces, and allows at most `limit` of them. Tokens start after `last_token`.
-    pub(crate) fn new(last_token: u64, limit: usize, journal: Journal) -> Namespaces {
+    pub(crate) fn new(
+        last_token: u64,
+        limit: usize,
+        journal: Journal,
+        queues: Arc<Queues>,
+    ) -> Namespaces {
         let map = Map {
             by_name: HashMap::new(),
             last_token,
@@ -93,6 +110,7 @@ impl Namespaces {
         Namespaces {
             map: Arc::new(Mutex::new(map)),
             journal,
+            queues,
         }
     }
 
@@ -100,8 +118,14 @@ impl Namespaces {
         self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the namespace of this name, and creates it if it does not exist.
-    pub(crate) fn join(&self, name: &str, client: Client) -> Result<Member, NotJoined> {
+    /// Joins the namespace of this name, and creates it if it does not exist. The holder keeps the place of its
+    /// connection.
+    pub(crate) fn join(
+        &self,
+        name: &str,
+        client: Client,
+        place: impl Any + Send + Sync,
+    ) -> Result<Arc<Holder>, NotJoined> {
         let mut map = self.map();
         if map.closed {
             return Err(NotJoined::Closed);
@@ -112,21 +136,21 @@ impl Namespaces {
         let (name, last_token) = (Arc::from(name), map.last_token);
         let entry = map.by_name.entry(name).or_insert_with_key(|name| Entry {
             namespace: Arc::new(Namespace::new(Arc::clone(name), last_token)),
-            members: 0,
+            holders: 0,
         });
-        entry.members += 1;
+        entry.holders += 1;
         entry.namespace.connections.fetch_add(1, Ordering::Relaxed);
-        let namespace = Arc::clone(&entry.namespace);
-        let holder = Holder::new(client, Arc::clone(&namespace.name), self.journal.clone());
-        let holder = Arc::new(holder);
-        namespace
-            .by_id()
-            .insert(holder.client.id, Arc::clone(&holder));
-        Ok(Member {
+        let stay = Stay {
             namespaces: self.clone(),
-            namespace,
-            holder,
-        })
+            namespace: Arc::clone(&entry.namespace),
+            id: client.id,
+            _place: Box::new(place),
+        };
+        let holder = Arc::new(Holder::new(client, stay));
+        let mut holders = entry.namespace.by_id();
+        holders.insert(holder.client.id, Arc::downgrade(&holder));
+        drop(holders);
+        Ok(holder)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Namespace>> {
@@ -138,18 +162,21 @@ impl Namespaces {
 
     /// All namespaces, ordered by name.
     pub(crate) fn list(&self) -> Vec<Arc<Namespace>> {
-        let map = self.map();
-        let entries = map.by_name.values();
-        let mut all: Vec<_> = entries.map(|entry| Arc::clone(&entry.namespace)).collect();
-        drop(map);
+        let mut all = self.all();
         all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    fn all(&self) -> Vec<Arc<Namespace>> {
+        let map = self.map();
+        let entries = map.by_name.values();
+        entries.map(|entry| Arc::clone(&entry.namespace)).collect()
     }
 
     /// The sums over all namespaces.
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for namespace in self.list() {
+        for namespace in self.all() {
             let stats = namespace.locks.stats();
             totals.namespaces += 1;
             totals.connections += namespace.connections();
@@ -159,54 +186,48 @@ impl Namespaces {
         totals
     }
 
-    /// Refuses new members and new locks from now on.
-    pub(crate) fn close(&self) {
+    /// Refuses new holders and new locks from now on, and waits until no lock is held and no request waits.
+    ///
+    /// There may be many namespaces, and many requests in each: it gives way to other tasks.
+    pub(crate) async fn close(&self) {
         self.map().closed = true;
-        for namespace in self.list() {
-            namespace.locks.close();
+        let all = self.all();
+        for some in all.chunks(AT_A_TIME) {
+            for namespace in some {
+                let mut closing = namespace.locks.close_in_steps();
+                while !closing.step(STEP) {
+                    yield_now().await;
+                }
+            }
+            yield_now().await;
         }
-    }
-
-    /// Waits until no lock is held and no request waits; only after [`close`](Namespaces::close).
-    pub(crate) async fn drained(&self) {
-        for namespace in self.list() {
-            namespace.locks.drained().await;
+        for some in all.chunks(AT_A_TIME) {
+            for namespace in some {
+                namespace.locks.drained().await;
+            }
+            yield_now().await;
         }
     }
 }
 
-/// A connection in a namespace. It keeps the namespace in the map.
+/// The stay of a holder in its namespace: it keeps the namespace in the map.
 #[derive(Debug)]
-pub(crate) struct Member {
-    namespaces: Namespaces,
-    pub(crate) namespace: Arc<Namespace>,
-    pub(crate) holder: Arc<Holder>,
+pub(super) struct Stay {
+    pub(super) namespaces: Namespaces,
+    pub(super) namespace: Arc<Namespace>,
+    id: u64,
+    _place: Box<dyn Any + Send + Sync>,
 }
 
-impl Member {
-    /// As [`Holder::enqueue`], in the lock manager of the namespace.
-    pub(crate) fn enqueue(&self, resources: Vec<Resource>) -> Result<(u64, bool), LockError> {
-        self.holder.enqueue(&self.namespace.locks, resources)
-    }
-
-    /// Notes that the connection has ended. From then on only its lock keeps the member.
-    pub(crate) fn disconnect(&self) {
-        if self.holder.disconnect() {
-            self.namespace.connections.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Member {
+impl Drop for Stay {
     fn drop(&mut self) {
-        self.disconnect();
-        self.namespace.by_id().remove(&self.holder.client.id);
+        self.namespace.by_id().remove(&self.id);
         let mut map = self.namespaces.map();
         let Some(entry) = map.by_name.get_mut(&*self.namespace.name) else {
             return;
         };
-        entry.members -= 1;
-        if entry.members == 0 {
+        entry.holders -= 1;
+        if entry.holders == 0 {
             map.last_token = map.last_token.max(self.namespace.locks.stats().last_token);
             map.by_name.remove(&*self.namespace.name);
         }
@@ -218,15 +239,20 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use crate::shares::Party;
+    use crate::work::Weight;
+    use futures_util::FutureExt as _;
+    use locktopus_protocol::Resource;
     use std::net::SocketAddr;
     use std::time::Duration;
 
     fn namespaces(last_token: u64, limit: usize) -> Namespaces {
+        let metrics = Arc::new(Metrics::new());
+        let queues = Arc::new(Queues::new(1, &metrics));
         let journal = Journal {
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             log_locks: false,
         };
-        Namespaces::new(last_token, limit, journal)
+        Namespaces::new(last_token, limit, journal, queues)
     }
 
     fn client(id: u64) -> Client {
@@ -240,18 +266,18 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_exists_as_long_as_it_has_members() {
+    fn a_namespace_exists_as_long_as_it_has_holders() {
         let all = namespaces(0, 10);
         assert!(all.get("a").is_none());
-        let first = all.join("a", client(1)).expect("open");
-        let second = all.join("a", client(2)).expect("open");
-        let _other = all.join("b", client(3)).expect("open");
-        assert!(Arc::ptr_eq(&first.namespace, &second.namespace));
-        assert_eq!(second.namespace.connections(), 2);
+        let first = all.join("a", client(1), ()).expect("open");
+        let second = all.join("a", client(2), ()).expect("open");
+        let _other = all.join("b", client(3), ()).expect("open");
+        assert!(std::ptr::eq(first.namespace(), second.namespace()));
+        assert_eq!(second.namespace().connections(), 2);
         first.disconnect();
-        assert_eq!(second.namespace.connections(), 1);
+        assert_eq!(second.namespace().connections(), 1);
         drop(first);
-        assert_eq!(second.namespace.connections(), 1, "counted once");
+        assert_eq!(second.namespace().connections(), 1, "counted once");
         assert!(all.get("a").is_some());
         drop(second);
         assert!(all.get("a").is_none());
@@ -263,41 +289,44 @@ mod tests {
         let all = namespaces(100, 10);
         let mut last = 100;
         for _ in 0..3 {
-            let member = all.join("a", client(1)).expect("open");
-            let (token, acquired) = member.enqueue(vec![Resource::write(["x"])]).expect("open");
+            let holder = all.join("a", client(1), ()).expect("open");
+            let set = vec![Resource::write(["x"])];
+            let entered = holder.enqueue(set, Weight::Light).now_or_never();
+            entered.expect("at once").expect("sent").expect("open");
+            let (token, acquired) = holder.entered();
             assert!(acquired && token > last);
             last = token;
-            member.holder.release();
+            assert!(holder.release().now_or_never().is_some());
         }
     }
 
-    #[test]
-    fn closed_namespaces_accept_no_members() {
+    #[tokio::test]
+    async fn closed_namespaces_accept_no_holders() {
         let all = namespaces(0, 10);
-        let member = all.join("a", client(1)).expect("open");
-        all.close();
+        let holder = all.join("a", client(1), ()).expect("open");
+        all.close().await;
         for name in ["a", "b"] {
-            assert_eq!(all.join(name, client(2)).err(), Some(NotJoined::Closed));
+            assert_eq!(all.join(name, client(2), ()).err(), Some(NotJoined::Closed));
         }
-        assert!(member.namespace.locks.is_closed());
+        assert!(holder.namespace().locks.is_closed());
     }
 
     #[test]
     fn there_are_at_most_as_many_namespaces_as_the_limit_allows() {
         let all = namespaces(0, 1);
-        let member = all.join("a", client(1)).expect("room");
-        assert_eq!(all.join("b", client(2)).err(), Some(NotJoined::Full));
-        assert!(all.join("a", client(3)).is_ok(), "an existing one");
-        drop(member);
-        assert!(all.join("b", client(4)).is_ok());
+        let holder = all.join("a", client(1), ()).expect("room");
+        assert_eq!(all.join("b", client(2), ()).err(), Some(NotJoined::Full));
+        assert!(all.join("a", client(3), ()).is_ok(), "an existing one");
+        drop(holder);
+        assert!(all.join("b", client(4), ()).is_ok());
     }
 
     #[test]
     fn a_namespace_that_is_dropped_while_it_is_listed_is_listed_empty() {
         let all = namespaces(0, 10);
-        let member = all.join("a", client(1)).expect("open");
+        let holder = all.join("a", client(1), ()).expect("open");
         let listed = all.get("a").expect("it exists");
-        drop(member);
+        drop(holder);
         assert!(listed.holders().is_empty());
         assert_eq!(listed.locks.requests().count(), 0);
         assert_eq!(listed.connections(), 0);

@@ -5,17 +5,19 @@ use super::limits;
 use super::socket::{End, WebSocket, close, describe, message, send, websocket_config};
 use super::stream::StillReadable;
 use super::v1::{Effect, Input, Left, Session};
-use crate::locks::{Client, Holder, Member};
+use crate::locks::{Client, Holder};
+use crate::polls::measured;
 use crate::shared::Shared;
 use crate::shares::Taken;
+use crate::work::{Soon, Weight};
 use futures_util::StreamExt;
 use hyper::body::Bytes;
 use hyper_tungstenite::HyperWebsocket;
 use hyper_tungstenite::tungstenite::protocol::{Message, Role};
 use locktopus_engine::LockError;
-use locktopus_protocol::Resource;
-use locktopus_protocol::v1::{NO_NEW_LOCKS, Response};
+use locktopus_protocol::v1::{NO_NEW_LOCKS, Request};
 use std::future::pending;
+use std::mem;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,29 +27,55 @@ use tracing::info;
 /// A connection, from the answer to its upgrade until its lock has ended.
 pub(crate) struct Connection {
     shared: Arc<Shared>,
-    member: Member,
-    /// The place of the connection, of which its party has a share. An abandoned lock keeps the place, so that the
-    /// number of abandoned locks is limited as well.
+    holder: Arc<Holder>,
+    /// The place of the connection, of which its party has a share. Its holder keeps the place as well, so that the
+    /// numbers of abandoned locks and of jobs are limited too.
     place: Arc<Taken>,
+}
+
+/// What the connection waits for before it reads the next message.
+enum Busy {
+    /// The message is read.
+    Reading(Soon<Result<Request, String>>, Weight),
+    /// The requested lock enters the lock table.
+    Entering(Soon<Result<(), LockError>>),
+    /// The lock leaves the lock table. Then this is sent.
+    Releasing(Soon<()>, Message),
 }
 
 /// The next step of a conversation.
 enum Next {
-    Effect(Effect),
-    Ping,
+    Message(Bytes),
+    Read(Result<Request, String>, Weight),
+    Entered(Result<(), LockError>),
+    Input(Input),
+    Reply(Message),
+}
+
+/// Waits for the end of the work, and clears it. `None` if the queue has ended.
+///
+/// # Cancel safety
+/// Dropping the future loses nothing.
+async fn finished(busy: &mut Option<Busy>) -> Option<Next> {
+    let next = match busy.as_mut()? {
+        Busy::Reading(read, weight) => Next::Read(read.await?, *weight),
+        Busy::Entering(entered) => Next::Entered(entered.await?),
+        Busy::Releasing(left, reply) => {
+            left.await?;
+            Next::Reply(mem::replace(reply, Message::Ping(Bytes::new())))
+        }
+    };
+    *busy = None;
+    Some(next)
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, member: Member, place: Taken) -> Connection {
+    pub(crate) fn new(shared: Arc<Shared>, holder: Arc<Holder>, place: Arc<Taken>) -> Connection {
         Connection {
             shared,
-            member,
-            place: Arc::new(place),
+            holder,
+            place,
         }
-    }
-
-    fn holder(&self) -> &Holder {
-        &self.member.holder
     }
 
     /// Serves the connection until it ends. `websocket` becomes a WebSocket once the answer to the upgrade is sent.
@@ -63,45 +91,50 @@ impl Connection {
         let mut session = Session::new();
         let end = self.converse(&mut websocket, &mut session).await;
         self.log("disconnected");
-        self.member.disconnect();
+        self.holder.disconnect();
         // The lock is settled first: closing can take a while, and keeps the place meanwhile.
         let place = Arc::clone(&self.place);
-        self.leave(session.step(Input::Ended));
+        self.leave(session.step(Input::Ended)).await;
         close(websocket, end).await;
         drop(place);
     }
 
     async fn converse(&self, websocket: &mut WebSocket, session: &mut Session) -> End {
         let Shared { config, .. } = &*self.shared;
-        let holder = self.holder();
+        let holder = &*self.holder;
         let mut keepalive =
             Keepalive::new(config.ping_interval, config.ping_timeout, Instant::now());
         let mut closing = pin!(self.shared.closing.cancelled());
         let mut revoked = pin!(holder.revoked());
         let mut alarm = pin!(sleep_until(Instant::now() + config.ping_interval));
+        let mut busy = None;
         loop {
             let next = tokio::select! {
                 biased;
-                () = &mut closing => return End::ShutDown,
-                () = &mut revoked => return self.revoked(session),
-                () = holder.granted(), if session.is_waiting() => {
-                    Next::Effect(session.step(Input::Granted))
-                }
+                next = finished(&mut busy), if busy.is_some() => match next {
+                    Some(next) => next,
+                    None => return End::Gone,
+                },
+                // The release of the last lock lets the server close, and is answered before.
+                () = &mut closing, if !matches!(busy, Some(Busy::Releasing(..))) => return End::ShutDown,
+                // A request that has just entered is announced before its revocation.
+                () = &mut revoked, if !matches!(busy, Some(Busy::Entering(_))) => return self.revoked(session),
+                () = holder.granted(), if session.is_waiting() => Next::Input(Input::Granted),
                 longest = self.waited_too_long(), if session.is_waiting() => {
-                    Next::Effect(session.step(Input::WaitedTooLong(longest)))
+                    Next::Input(Input::WaitedTooLong(longest))
                 }
                 // This comes before the alarm: bytes that have arrived show that the peer answers.
-                message = websocket.next() => match message {
-                    Some(Ok(Message::Text(text))) => Next::Effect(session.step(Input::Frame(text.as_bytes()))),
-                    Some(Ok(Message::Binary(bytes))) => Next::Effect(session.step(Input::Frame(&bytes))),
+                message = websocket.next(), if busy.is_none() => match message {
+                    Some(Ok(Message::Text(text))) => Next::Message(text.into()),
+                    Some(Ok(Message::Binary(bytes))) => Next::Message(bytes),
                     Some(Ok(Message::Close(_))) | None => return End::Gone,
                     Some(Ok(_)) => continue,
                     Some(Err(error)) => match describe(&error) {
-                        Some(problem) => Next::Effect(session.step(Input::Malformed(problem))),
+                        Some(problem) => Next::Input(Input::Read(Err(problem))),
                         None => return End::Gone,
                     },
                 },
-                () = &mut alarm, if keepalive.is_some() => {
+                () = &mut alarm, if keepalive.is_some() && busy.is_none() => {
                     let due = keepalive.as_mut().map(|keepalive| {
                         keepalive.received(websocket.get_ref().last_received());
                         keepalive.due(Instant::now())
@@ -116,20 +149,17 @@ impl Connection {
                             self.log("does not answer");
                             return End::Gone;
                         }
-                        Some(Due::Ping) | None => Next::Ping,
+                        Some(Due::Ping) | None => Next::Reply(Message::Ping(Bytes::new())),
                     }
                 }
             };
-            let sending = match next {
-                Next::Ping => Message::Ping(Bytes::new()),
-                Next::Effect(effect) => match self.carry_out(effect, session) {
-                    Ok(Some(reply)) => message(&reply),
-                    Ok(None) => continue,
-                    Err(problem) => return End::Failed(problem),
-                },
+            let reply = match self.take(next, session, &mut busy) {
+                Ok(Some(reply)) => reply,
+                Ok(None) => continue,
+                Err(end) => return end,
             };
             tokio::select! {
-                sent = send(websocket, sending, config.send_timeout()) => if sent.is_err() {
+                sent = send(websocket, reply, config.send_timeout()) => if sent.is_err() {
                     return End::Gone;
                 },
                 // However slowly the peer reads.
@@ -141,7 +171,7 @@ impl Connection {
     /// Resolves with the longest wait that the server allows, once the request has waited for it.
     async fn waited_too_long(&self) -> Duration {
         let longest = self.shared.config.max_wait;
-        match self.holder().current() {
+        match self.holder.current() {
             // On the heap: few connections wait with a limit.
             Some((_, since)) if !longest.is_zero() => Box::pin(sleep_until(since + longest)).await,
             _ => pending().await,
@@ -156,60 +186,86 @@ impl Connection {
         }
     }
 
-    /// Carries out an effect. Returns the message to send, or the error that ends the connection.
-    fn carry_out(&self, effect: Effect, session: &mut Session) -> Result<Option<Response>, String> {
-        let effect = match effect {
-            Effect::Lock(resources) => session.step(self.enqueue(resources)),
-            effect => effect,
-        };
-        match effect {
-            Effect::Reply(reply) => Ok(Some(reply)),
-            Effect::Release(reply) => {
-                self.holder().release();
-                Ok(Some(reply))
+    /// Takes the next step. Returns the message to send, if there is one.
+    fn take(
+        &self,
+        next: Next,
+        session: &mut Session,
+        busy: &mut Option<Busy>,
+    ) -> Result<Option<Message>, End> {
+        let (input, weight) = match next {
+            Next::Reply(reply) => return Ok(Some(reply)),
+            Next::Message(bytes) => {
+                let weight = Weight::of_message(bytes.len());
+                *busy = Some(Busy::Reading(self.read(bytes, weight), weight));
+                return Ok(None);
             }
+            Next::Read(request, weight) => (Input::Read(request), weight),
+            Next::Entered(entered) => (self.entered(entered), Weight::Light),
+            Next::Input(input) => (input, Weight::Light),
+        };
+        match session.step(input) {
+            Effect::Lock(resources) => {
+                let entering = self.holder.enqueue(resources, weight);
+                *busy = Some(Busy::Entering(entering));
+                Ok(None)
+            }
+            Effect::Release(reply) => {
+                *busy = Some(Busy::Releasing(self.holder.release(), message(&reply)));
+                Ok(None)
+            }
+            Effect::Reply(reply) => Ok(Some(message(&reply))),
             Effect::Fail(problem) => {
                 self.shared.metrics.protocol_errors.inc();
-                Err(problem)
+                Err(End::Failed(problem))
             }
-            Effect::Revoked(problem) => Err(problem),
+            Effect::Revoked(problem) => Err(End::Failed(problem)),
             // The request is withdrawn when the connection is left, which comes before the error is sent.
             Effect::Withdraw(problem) => {
                 self.shared.metrics.waited_too_long.inc();
-                Err(problem)
+                Err(End::Failed(problem))
             }
-            Effect::Nothing | Effect::Lock(_) | Effect::Leave(_) => Ok(None),
+            Effect::Nothing | Effect::Leave(_) => Ok(None),
         }
     }
 
-    fn enqueue(&self, resources: Vec<Resource>) -> Input<'static> {
-        if let Err(problem) = limits::check(&self.shared.config, &resources) {
-            return Input::Refused(problem);
-        }
-        match self.member.enqueue(resources) {
-            Ok((token, acquired)) => Input::Queued { token, acquired },
+    fn read(&self, message: Bytes, weight: Weight) -> Soon<Result<Request, String>> {
+        let Client { id, party, .. } = self.holder.client;
+        let shared = Arc::clone(&self.shared);
+        let read = move || limits::read(&shared.config, &message);
+        self.shared.queues.run(id, party, weight, read)
+    }
+
+    fn entered(&self, entered: Result<(), LockError>) -> Input {
+        match entered {
+            Ok(()) => {
+                let (token, acquired) = self.holder.entered();
+                Input::Queued { token, acquired }
+            }
             Err(LockError::Closed) => Input::Refused(NO_NEW_LOCKS.to_owned()),
             Err(error) => Input::Refused(error.to_string()),
         }
     }
 
-    /// Withdraws a waiting request. Keeps an acquired lock for the abandon timeout, with its namespace and its place.
-    fn leave(self, effect: Effect) {
+    /// Keeps an acquired lock for the abandon timeout, with its namespace and its place. Withdraws a waiting request; the
+    /// result resolves when that has left the lock table.
+    fn leave(self, effect: Effect) -> Soon<()> {
+        let Connection { shared, holder, .. } = self;
         if effect != Effect::Leave(Left::Holding) {
-            return self.holder().release();
+            return holder.release();
         }
-        tokio::spawn(async move {
-            self.holder().abandon().await;
-            drop(self);
-        });
+        // Not one of the tasks that a server waits for at its end.
+        let abandon = async move { holder.abandon().await };
+        tokio::spawn(measured(&shared.metrics, abandon));
+        Soon::now(())
     }
 
     fn log(&self, event: &str) {
         if self.shared.config.log_clients {
             let Client {
                 id, address, name, ..
-            } = &self.holder().client;
-            let namespace = &*self.member.namespace.name;
+            } = &self.holder.client;
+            let namespace = &*self.holder.namespace().name;
             info!(connection = id, %address, client = name, namespace, "client {event}");
         }
     }

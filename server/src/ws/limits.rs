@@ -1,13 +1,26 @@
-//! The limits on the resources of a lock.
+//! Reading a message, and the limits on the resources of a lock.
 
 use crate::config::Config;
 use locktopus_protocol::Resource;
+use locktopus_protocol::v1::Request;
+
+/// Reads a message.
+///
+/// # Errors
+/// The error text of v1 if it is malformed, or over a limit.
+pub(super) fn read(config: &Config, message: &[u8]) -> Result<Request, String> {
+    let request = Request::decode(message).map_err(|error| error.to_string())?;
+    if let Request::Lock(resources) = &request {
+        check(config, resources)?;
+    }
+    Ok(request)
+}
 
 /// Whether the limits of the server allow this set.
 ///
 /// # Errors
 /// The error text of v1, which names the limit.
-pub(super) fn check(config: &Config, resources: &[Resource]) -> Result<(), String> {
+fn check(config: &Config, resources: &[Resource]) -> Result<(), String> {
     at_most(
         "lock of",
         resources.len(),

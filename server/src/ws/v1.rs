@@ -1,4 +1,5 @@
-//! The v1 protocol of one connection as a pure state machine: no socket, no clock, no engine.
+//! The v1 protocol of one connection as a pure state machine: no socket, no clock, no engine. The driver reads the
+//! messages, since a long one is read elsewhere.
 //!
 //! Each input has exactly one effect, which the driver carries out before the next input.
 //!
@@ -28,11 +29,9 @@ use std::time::Duration;
 /// An event of a connection.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Input<'a> {
-    /// A text or binary frame arrived.
-    Frame(&'a [u8]),
-    /// Bytes arrived that are not a message, such as a frame over a limit. The value is the problem.
-    Malformed(String),
+pub enum Input {
+    /// A message arrived and was read: a request, or the problem with it.
+    Read(Result<Request, String>),
     /// The request of [`Effect::Lock`] is queued, or has been granted already.
     Queued {
         /// Its fencing token.
@@ -119,7 +118,7 @@ impl Session {
     }
 
     /// Takes the next input.
-    pub fn step(&mut self, input: Input<'_>) -> Effect {
+    pub fn step(&mut self, input: Input) -> Effect {
         match (input, self.phase) {
             (_, Phase::Ended) => Effect::Nothing,
             (Input::Ended, phase) => {
@@ -159,11 +158,8 @@ impl Session {
                 self.failed = true;
                 Effect::Withdraw(waited_too_long(longest))
             }
-            (Input::Frame(frame), phase) => match Request::decode(frame) {
-                Ok(request) => self.request(request, phase),
-                Err(error) => self.fail(&error.to_string()),
-            },
-            (Input::Malformed(problem), _) => self.fail(&problem),
+            (Input::Read(Ok(request)), phase) => self.request(request, phase),
+            (Input::Read(Err(problem)), _) => self.fail(&problem),
             (
                 Input::Queued { .. }
                 | Input::Refused(_)
@@ -230,9 +226,17 @@ mod tests {
     use super::*;
     use locktopus_protocol::v1::MAX_ERROR_BYTES;
 
-    const LOCK: Input<'_> = Input::Frame(br#"{"action":"lock","resources":[{"type":"w"}]}"#);
-    const RELEASE: Input<'_> = Input::Frame(br#"{"action":"release"}"#);
-    const MALFORMED: Input<'_> = Input::Frame(b"nonsense");
+    fn lock() -> Input {
+        Input::Read(Ok(Request::Lock(vec![Resource::write(["a"])])))
+    }
+
+    fn release() -> Input {
+        Input::Read(Ok(Request::Release))
+    }
+
+    fn malformed() -> Input {
+        Input::Read(Err("x".repeat(500)))
+    }
 
     fn ready() -> Session {
         Session::new()
@@ -240,7 +244,7 @@ mod tests {
 
     fn enqueued() -> Session {
         let mut session = ready();
-        assert!(matches!(session.step(LOCK), Effect::Lock(_)));
+        assert!(matches!(session.step(lock()), Effect::Lock(_)));
         let queued = Input::Queued {
             token: 7,
             acquired: false,
@@ -261,7 +265,7 @@ mod tests {
         session
     }
 
-    fn assert_fails(session: &mut Session, input: Input<'_>) {
+    fn assert_fails(session: &mut Session, input: Input) {
         match session.step(input) {
             Effect::Fail(text) => assert!(!text.is_empty() && text.len() <= MAX_ERROR_BYTES),
             other => panic!("{other:?}"),
@@ -271,7 +275,7 @@ mod tests {
     #[test]
     fn a_lock_can_be_acquired_at_once() {
         let mut session = ready();
-        assert!(matches!(session.step(LOCK), Effect::Lock(resources) if resources.len() == 1));
+        assert!(matches!(session.step(lock()), Effect::Lock(resources) if resources.len() == 1));
         let queued = Input::Queued {
             token: 7,
             acquired: true,
@@ -286,9 +290,9 @@ mod tests {
     fn release_is_allowed_while_enqueued_and_while_acquired() {
         for mut session in [enqueued(), acquired()] {
             let ready = Effect::Release(state(7, Action::Release, State::Ready));
-            assert_eq!(session.step(RELEASE), ready);
+            assert_eq!(session.step(release()), ready);
             assert!(
-                matches!(session.step(LOCK), Effect::Lock(_)),
+                matches!(session.step(lock()), Effect::Lock(_)),
                 "lock is allowed again"
             );
         }
@@ -296,23 +300,22 @@ mod tests {
 
     #[test]
     fn wrong_actions_fail() {
-        assert_fails(&mut ready(), RELEASE);
-        assert_fails(&mut enqueued(), LOCK);
-        assert_fails(&mut acquired(), LOCK);
+        assert_fails(&mut ready(), release());
+        assert_fails(&mut enqueued(), lock());
+        assert_fails(&mut acquired(), lock());
     }
 
     #[test]
     fn a_malformed_message_fails_in_every_state() {
         for mut session in [ready(), enqueued(), acquired()] {
-            assert_fails(&mut session, MALFORMED);
+            assert_fails(&mut session, malformed());
         }
-        assert_fails(&mut ready(), Input::Malformed("x".repeat(500)));
     }
 
     #[test]
     fn a_refused_lock_fails_and_leaves_nothing_behind() {
         let mut session = ready();
-        session.step(LOCK);
+        session.step(lock());
         assert_fails(&mut session, Input::Refused("closed".into()));
         assert_eq!(session.step(Input::Ended), Effect::Leave(Left::Nothing));
     }
@@ -325,7 +328,7 @@ mod tests {
             (acquired(), Left::Holding),
         ] {
             assert_eq!(session.step(Input::Ended), Effect::Leave(left));
-            for input in [LOCK, RELEASE, MALFORMED, Input::Granted, Input::Ended] {
+            for input in [lock(), release(), malformed(), Input::Granted, Input::Ended] {
                 assert_eq!(session.step(input), Effect::Nothing);
             }
         }
@@ -334,8 +337,8 @@ mod tests {
     #[test]
     fn after_a_failure_only_the_end_has_an_effect() {
         for (mut session, left) in [(enqueued(), Left::Holding), (acquired(), Left::Holding)] {
-            assert_fails(&mut session, MALFORMED);
-            for input in [LOCK, RELEASE, MALFORMED, Input::Granted] {
+            assert_fails(&mut session, malformed());
+            for input in [lock(), release(), malformed(), Input::Granted] {
                 assert_eq!(session.step(input), Effect::Nothing);
             }
             assert_eq!(session.step(Input::Ended), Effect::Leave(left));
@@ -349,7 +352,13 @@ mod tests {
                 panic!("no error");
             };
             assert_eq!(text, revoked(7));
-            for input in [LOCK, RELEASE, MALFORMED, Input::Granted, Input::Revoked] {
+            for input in [
+                lock(),
+                release(),
+                malformed(),
+                Input::Granted,
+                Input::Revoked,
+            ] {
                 assert_eq!(session.step(input), Effect::Nothing);
             }
             assert_eq!(session.step(Input::Ended), Effect::Leave(Left::Nothing));
@@ -367,7 +376,13 @@ mod tests {
         let mut session = enqueued();
         let effect = session.step(Input::WaitedTooLong(longest));
         assert_eq!(effect, Effect::Withdraw(waited_too_long(longest)));
-        for input in [LOCK, RELEASE, MALFORMED, Input::Granted, Input::Revoked] {
+        for input in [
+            lock(),
+            release(),
+            malformed(),
+            Input::Granted,
+            Input::Revoked,
+        ] {
             assert_eq!(session.step(input), Effect::Nothing);
         }
         assert_eq!(session.step(Input::Ended), Effect::Leave(Left::Nothing));
@@ -377,8 +392,8 @@ mod tests {
     #[test]
     fn a_refusal_after_a_failure_is_not_a_second_error() {
         let mut session = ready();
-        session.step(LOCK);
-        assert_fails(&mut session, MALFORMED);
+        session.step(lock());
+        assert_fails(&mut session, malformed());
         assert_eq!(
             session.step(Input::Refused("closed".into())),
             Effect::Nothing
