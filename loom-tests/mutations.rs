@@ -127,6 +127,14 @@ mutations! {
         "walk.rs": "if «self.at.mode == Mode::Write || before.mode == Mode::Write» =>" => "true";
     }
 
+    /// Breaks guarantee 2: a walk that pauses at an entry goes on with the next span.
+    PauseBehindTheSpan {
+        "entries.rs": "return Found::Paused(«walk.stop_at(here.key())»);" => "{
+            walk.leave_span(Some(&here.key().path));
+            walk.stop()
+        }";
+    }
+
     /// Breaks T4: a depth is marked after the ticket is drawn, so a later walk does not look it up.
     MarkAfterPublishing {
         "entries.rs": "self.mark(resource);" => "";

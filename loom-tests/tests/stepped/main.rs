@@ -19,5 +19,6 @@ mod shared;
 mod steps;
 mod suspended;
 mod sync;
+mod walks;
 
 include!(concat!(env!("OUT_DIR"), "/engine/lib.rs"));
