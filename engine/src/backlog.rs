@@ -11,8 +11,12 @@ use crate::request::{DuePurge, Request, Watch};
 use crate::sync::Arc;
 use crate::waiter::{Waiter, Wakes};
 
+/// Most operations leave nothing to do, so an empty backlog is one word.
 #[derive(Default)]
-pub(crate) struct Backlog {
+pub(crate) struct Backlog(Option<Box<Parts>>);
+
+#[derive(Default)]
+struct Parts {
     /// A chain of watches to serve, or the rest of it, the newest first.
     taken: Subscribers<Watch>,
     /// The watches to serve next, in this order, the oldest first.
@@ -26,36 +30,39 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     pub(crate) fn of_close(closed: Option<Subscribers<Arc<Waiter>>>) -> Backlog {
-        Backlog {
-            closed: closed.unwrap_or_default(),
-            ..Backlog::default()
+        let mut backlog = Backlog::default();
+        if let Some(closed) = closed.filter(|closed| !closed.is_empty()) {
+            backlog.parts().closed = closed;
         }
+        backlog
     }
 
+    fn parts(&mut self) -> &mut Parts {
+        self.0.get_or_insert_default()
+    }
+
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.taken.is_empty() && self.ready.is_empty() && self.is_served()
-    }
-
-    /// Whether it has no watches to serve.
-    fn is_served(&self) -> bool {
-        self.closed.is_empty()
-            && self.wakes.is_empty()
-            && self.purges.is_empty()
-            && self.garbage.is_empty()
+        self.0.as_ref().is_none_or(|parts| parts.is_empty())
     }
 
     /// Adds a chain that was taken. Its watches come before all others. Only while no watch is left of the last
     /// chain that was added, as when a watch was just served.
+    #[inline]
     pub(crate) fn add_chain(&mut self, taken: Option<Subscribers<Watch>>) {
-        debug_assert!(self.taken.is_empty());
-        self.taken = taken.unwrap_or_default();
+        if let Some(taken) = taken.filter(|taken| !taken.is_empty()) {
+            let parts = self.parts();
+            debug_assert!(parts.taken.is_empty());
+            parts.taken = taken;
+        }
     }
 
     /// The next watch to serve. `None` if there is none, or if the budget is spent.
     pub(crate) fn next(&mut self, budget: &mut Budget) -> Option<Watch> {
+        let parts = self.0.as_mut()?;
         while !budget.is_spent() {
-            if !self.taken.move_first(&mut self.ready) {
-                return self.ready.next();
+            if !parts.taken.move_first(&mut parts.ready) {
+                return parts.ready.next();
             }
             budget.spend(NODE);
         }
@@ -64,34 +71,65 @@ impl Backlog {
 
     /// Puts back a watch whose walk has paused.
     pub(crate) fn put_back(&mut self, watch: Watch) {
-        self.ready.push(watch);
+        self.parts().ready.push(watch);
     }
 
     /// Adds the waiters of a request that was granted.
     pub(crate) fn add_granted(&mut self, waiters: Subscribers<Arc<Waiter>>, budget: &mut Budget) {
-        waiters.for_each(|waiter| self.wakes.add(waiter, budget));
+        if !waiters.is_empty() {
+            let wakes = &mut self.parts().wakes;
+            waiters.for_each(|waiter| wakes.add(waiter, budget));
+        }
     }
 
     /// Adds the waiters of a request that was withdrawn.
     pub(crate) fn add_given_up(&mut self, waiters: Subscribers<Arc<Waiter>>) {
-        self.wakes.add_retired(waiters);
+        if !waiters.is_empty() {
+            self.parts().wakes.add_retired(waiters);
+        }
     }
 
-    /// Reports the watch of a request that was withdrawn.
+    /// Reports the watch of a request that was withdrawn, and adds the purge that is due because of that.
     pub(crate) fn retire_watch(&mut self, request: &Request) {
-        self.purges.extend(request.retire_watch(&mut self.garbage));
+        let mut garbage = Garbage::default();
+        if let Some(purge) = request.retire_watch(&mut garbage) {
+            self.parts().purges.push(purge);
+        }
+        self.add_garbage(garbage);
     }
 
-    pub(crate) fn garbage(&mut self) -> &mut Garbage<Watch> {
-        &mut self.garbage
+    /// Adds a part of a chain that no thread needs any more.
+    pub(crate) fn add_garbage(&mut self, garbage: Garbage<Watch>) {
+        if !garbage.is_empty() {
+            self.parts().garbage.append(garbage);
+        }
     }
 
     /// Wakes all waiters of granted requests; then purges and frees memory as far as the budget allows. Needs no
     /// guard.
     pub(crate) fn clean_up(&mut self, budget: &mut Budget) {
-        if self.is_served() {
-            return;
+        if let Some(parts) = &mut self.0
+            && !parts.is_served()
+        {
+            parts.clean_up(budget);
         }
+    }
+}
+
+impl Parts {
+    fn is_empty(&self) -> bool {
+        self.taken.is_empty() && self.ready.is_empty() && self.is_served()
+    }
+
+    /// Whether there are no parts but watches.
+    fn is_served(&self) -> bool {
+        self.closed.is_empty()
+            && self.wakes.is_empty()
+            && self.purges.is_empty()
+            && self.garbage.is_empty()
+    }
+
+    fn clean_up(&mut self, budget: &mut Budget) {
         while !budget.is_spent()
             && let Some(waiter) = self.closed.next()
         {

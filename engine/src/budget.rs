@@ -3,8 +3,8 @@
 /// What is left of the work that a step may do. A plain operation has an unlimited budget.
 ///
 /// The counts are estimates of time: they bound a step to within a small factor on any machine, and they make
-/// the same step stop at the same place on every machine. The caller checks [`is_spent`](Budget::is_spent)
-/// after a part of its work, never before the first one: so every step makes progress, even with a budget of 0.
+/// the same step stop at the same place on every machine. No budget is spent
+/// before the first part of the work: so every step makes progress.
 pub(crate) struct Budget {
     nanos: u64,
 }
@@ -20,10 +20,10 @@ impl Budget {
         Budget { nanos: u64::MAX }
     }
 
-    /// A budget of so many units. A unit is about one microsecond.
+    /// A budget of so many units. A unit is about one microsecond. A budget of 0 is spent by any part of the work.
     pub(crate) fn new(units: usize) -> Budget {
         Budget {
-            nanos: (units as u64).saturating_mul(1000),
+            nanos: (units as u64).saturating_mul(1000).max(1),
         }
     }
 
@@ -60,7 +60,10 @@ mod tests {
             !budget.is_spent()
         });
         assert_eq!(searches.count(), 16);
-        assert!(Budget::new(0).is_spent());
+        let mut smallest = Budget::new(0);
+        assert!(!smallest.is_spent());
+        smallest.step(0);
+        assert!(smallest.is_spent());
         let mut unlimited = Budget::unlimited();
         unlimited.spend(u64::MAX / 2);
         assert!(!unlimited.is_spent());

@@ -129,11 +129,18 @@ impl<T> Default for Subscribers<T> {
 }
 
 impl<T> Drop for Subscribers<T> {
+    #[inline]
     fn drop(&mut self) {
-        let mut rest = self.0.take();
-        while let Some(mut node) = rest.and_then(into_inner) {
-            rest = node.next.0.take();
+        if let Some(first) = self.0.take() {
+            drop_list(first);
         }
+    }
+}
+
+fn drop_list<T>(first: Arc<Node<T>>) {
+    let mut rest = Some(first);
+    while let Some(mut node) = rest.and_then(into_inner) {
+        rest = node.next.0.take();
     }
 }
 
@@ -336,6 +343,10 @@ impl<T> Garbage<T> {
         {
             self.0.push(node.next);
         }
+    }
+
+    pub(crate) fn append(&mut self, mut other: Garbage<T>) {
+        self.0.append(&mut other.0);
     }
 
     /// Drops a part of the lists.

@@ -9,7 +9,7 @@ use crate::budget::Budget;
 use crate::clock::{CLOSED, Clock};
 use crate::entries::{Entries, Found, Walker};
 use crate::error::LockError;
-use crate::event::{Event, NODE};
+use crate::event::{Event, Garbage, NODE};
 use crate::path::Path;
 use crate::request::{Request, Watch};
 use crate::resource::{Resource, ResourceSet};
@@ -52,6 +52,7 @@ impl Table {
     }
 
     /// Begins to enter a request for these resources.
+    #[inline(always)]
     pub(crate) fn begin(&self, resources: ResourceSet) -> Result<Entry, LockError> {
         let birth = self.clock.now();
         if birth & CLOSED != 0 {
@@ -68,6 +69,7 @@ impl Table {
     /// another one. A refused request must leave again.
     ///
     /// The caller completes the backlog once the request has an owner that takes it out again: a waker may panic.
+    #[inline(always)]
     pub(crate) fn enter_in_part(
         &self,
         entry: &mut Entry,
@@ -150,6 +152,7 @@ impl Table {
 
     /// Does a part of the leaving of a request whose first `inserted` entries are in the table; `true` once it is no
     /// longer outstanding.
+    #[inline(always)]
     pub(crate) fn leave_in_part(
         &self,
         request: &Arc<Request>,
@@ -212,10 +215,14 @@ impl Table {
     }
 
     /// Does all of a backlog.
-    pub(crate) fn complete(&self, mut backlog: Backlog, guard: Guard) {
-        if backlog.is_empty() {
-            return;
+    #[inline]
+    pub(crate) fn complete(&self, backlog: Backlog, guard: Guard) {
+        if !backlog.is_empty() {
+            self.complete_parts(backlog, guard);
         }
+    }
+
+    fn complete_parts(&self, mut backlog: Backlog, guard: Guard) {
         let mut guard = Some(guard);
         finish(|| {
             let guard = guard.take().unwrap_or_else(pin);
@@ -257,7 +264,9 @@ impl Table {
             request: Arc::clone(request),
             cursor,
         };
-        let missed = blocker.released.subscribe(watch, backlog.garbage());
+        let mut garbage = Garbage::default();
+        let missed = blocker.released.subscribe(watch, &mut garbage);
+        backlog.add_garbage(garbage);
         if missed.is_none() && request.released.is_set() {
             backlog.retire_watch(request);
         }

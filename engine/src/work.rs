@@ -99,7 +99,7 @@ impl Work {
     /// Cost of a step, besides its parts: constant.
     pub fn step(&mut self, budget: usize) -> bool {
         if let Some(left) = &mut self.0
-            && left.step(&mut Budget::new(budget.max(1)))
+            && left.step(&mut Budget::new(budget))
         {
             self.0 = None;
         }
@@ -208,7 +208,7 @@ impl Entering {
         match &mut self.0 {
             State::Enters(table, entry) => {
                 let mut backlog = Backlog::default();
-                let budget = &mut Budget::new(budget.max(1));
+                let budget = &mut Budget::new(budget);
                 let entered = table.enter_in_part(entry, &mut backlog, budget, &pin())?;
                 let State::Enters(table, entry) = mem::replace(&mut self.0, State::Ended) else {
                     unreachable!("just matched");
