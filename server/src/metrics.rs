@@ -41,6 +41,10 @@ pub(crate) struct Metrics {
     pub(crate) revoked: IntCounter,
     pub(crate) dead_peers: IntCounter,
     pub(crate) protocol_errors: IntCounter,
+    answer_bytes: IntGauge,
+    answer_bytes_peak: IntGauge,
+    /// Connections that were closed because their clients read a long answer too slowly.
+    pub(crate) answers_cut: IntCounter,
     over_share: IntCounterVec,
     dropped_log_lines: IntCounter,
     /// How many dropped lines the counter includes.
@@ -145,6 +149,15 @@ impl Metrics {
                 "Lines of the log that were dropped because standard error was not read in time.",
             ),
             counted_log_lines: AtomicU64::new(0),
+            answer_bytes: gauge("answer_bytes", "Memory of the long answers that are sent."),
+            answer_bytes_peak: gauge(
+                "answer_bytes_peak",
+                "The most memory that long answers have had at one time.",
+            ),
+            answers_cut: counter(
+                "answers_cut",
+                "Connections that were closed because their client read a long answer too slowly.",
+            ),
             wait: histogram("wait", "Time from a request to its grant."),
             hold: histogram("hold", "Time from a grant to the release."),
             registry,
@@ -167,6 +180,21 @@ impl Metrics {
             .inc_by(dropped.saturating_sub(counted));
     }
 
+    /// Counts the memory of a long answer.
+    pub(crate) fn answer_made(&self, bytes: usize) {
+        self.answer_bytes.add(as_gauge(bytes));
+        let now = self.answer_bytes.get();
+        // Two answers at the same moment may both miss the peak that they reach together.
+        if now > self.answer_bytes_peak.get() {
+            self.answer_bytes_peak.set(now);
+        }
+    }
+
+    /// Counts the memory of a long answer that was freed.
+    pub(crate) fn answer_freed(&self, bytes: usize) {
+        self.answer_bytes.sub(as_gauge(bytes));
+    }
+
     pub(crate) fn granted(&self, waited: Duration) {
         self.grants.inc();
         self.wait.observe(waited.as_secs_f64());
@@ -184,7 +212,7 @@ impl Metrics {
             (&self.acquired, totals.acquired),
             (&self.waiting, totals.waiting),
         ] {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.set(as_gauge(value));
         }
         self.count_dropped_log_lines();
         self.longest_poll.set(self.polls.longest().as_secs_f64());
@@ -217,6 +245,10 @@ impl Metrics {
             "statistics"
         );
     }
+}
+
+fn as_gauge(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn mean_ms(histogram: &Histogram) -> f64 {

@@ -15,22 +15,28 @@
 use crate::resource::Resource;
 use serde::{Deserialize, Serialize};
 
-/// The requests of a namespace, in the order of their tokens.
+/// A page of the requests of a namespace: first those whose first resource is for write, then those whose first
+/// resource is for read. Both are ordered by the path of that resource; at one path the youngest request comes first.
 ///
-/// The list is not a snapshot: a request that enters or leaves while the list is made may be missing.
+/// The pages are not a snapshot. A request that is outstanding from the first page to the last is on one of them. A
+/// request that enters or leaves meanwhile may be missing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Locks {
+pub struct Locks<Requests = Vec<LockRequest>> {
     /// The name of the namespace.
     #[serde(default)]
     pub namespace: String,
     /// The largest token that the namespace has given out or skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_token: Option<String>,
-    /// Whether the limit of the listing left requests out.
+    /// Whether requests may follow on another page. A page can be short, or empty, although others follow.
     #[serde(default)]
     pub truncated: bool,
+    /// Where the next page begins, for the parameter `after`. `None` on the last page, and from servers that have
+    /// only one page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
     /// The requests, granted and waiting.
-    pub requests: Vec<LockRequest>,
+    pub requests: Requests,
 }
 
 /// A request for a lock, granted or waiting.
@@ -91,7 +97,7 @@ pub struct Connection {
     pub released_in_ms: Option<u64>,
 }
 
-/// The server and its namespaces.
+/// The server and a page of its namespaces, ordered by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Namespaces {
     /// How many connections are open in these namespaces.
@@ -103,9 +109,13 @@ pub struct Namespaces {
     /// loopback.
     #[serde(default)]
     pub open: bool,
-    /// Whether the limit of the listing left namespaces out.
+    /// Whether namespaces follow on another page.
     #[serde(default)]
     pub truncated: bool,
+    /// Where the next page begins, for the parameter `after`. `None` on the last page, and from servers that have
+    /// only one page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
     /// How long the server has been running, in milliseconds.
     #[serde(default)]
     pub uptime_ms: u64,
@@ -188,6 +198,8 @@ pub enum RefusalCode {
     UpgradeRequired,
     /// A limit of the server is reached for now.
     Unavailable,
+    /// The server makes as many long answers as it may at one time.
+    Busy,
     /// The auth token, or the address, of the client has used up its share of a limit.
     OverShare,
     /// The server is shutting down.
@@ -220,6 +232,9 @@ mod tests {
             r#""resources":[{"type":"read","path":["stock","apples"]}],"waits_for":"1795432000000001","#,
             r#""connection":null}]}"#,
         ));
+        reads_back::<Locks>(
+            r#"{"namespace":"shop","last_token":"9","truncated":true,"next":"AAEC","requests":[]}"#,
+        );
         reads_back::<Namespaces>(concat!(
             r#"{"connections":2,"namespaces":[{"acquired":1,"connections":2,"last_token":"17","#,
             r#""namespace":"shop","resources":3,"waiting":1}],"open":false,"truncated":false,"#,

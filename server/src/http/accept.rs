@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 /// How many sockets are refused with an answer at one time; further ones are closed at once.
@@ -24,7 +25,9 @@ const MAX_REFUSALS: usize = 100;
 /// How long such an answer may take.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest head of a request, in bytes.
-const HEADER_BYTES: usize = 16 * 1024;
+///
+/// The longest place of a list of locks has 22 KiB: the longest path, in base64url.
+const HEADER_BYTES: usize = 32 * 1024;
 /// How long to wait after a failed accept: if no file descriptors are left, for example, the next one fails as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -113,9 +116,11 @@ async fn serve_http(
     address: SocketAddr,
 ) {
     let Site { shared, .. } = &*site;
+    // Closes the connection if its client is too slow for a long answer.
+    let cut = CancellationToken::new();
     let service = service_fn(|request| {
-        let site = &site;
-        async move { Ok::<_, Infallible>(routes::respond(site, address, request).await) }
+        let (site, cut) = (&site, &cut);
+        async move { Ok::<_, Infallible>(routes::respond(site, address, cut, request).await) }
     });
     // A peer that does not read its answer is cut off. WebSockets use the send timeout itself; with twice that time
     // here, their own tasks notice such a peer first.
@@ -132,6 +137,7 @@ async fn serve_http(
     // An error here concerns only this peer.
     tokio::select! {
         _ = &mut connection => {}
+        () = cut.cancelled() => {}
         () = shared.closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;

@@ -6,8 +6,8 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, REFERRER_POLICY, UPGRADE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    HeaderValue, REFERRER_POLICY, RETRY_AFTER, UPGRADE, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use locktopus_protocol::pages::{self, RefusalCode};
@@ -16,6 +16,10 @@ use serde::Serialize;
 use std::fmt::Display;
 
 pub(super) type Answer = Response<Full<Bytes>>;
+
+/// Types of contents.
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
 
 /// Why a request is refused.
 #[derive(Debug)]
@@ -119,6 +123,15 @@ impl Refusal {
         }
     }
 
+    pub(super) fn busy() -> Refusal {
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            RefusalCode::Busy,
+            "the server makes as many long answers as it may at one time; try again",
+        )
+        .with_hint(RETRY_AFTER, "1")
+    }
+
     pub(super) fn shutting_down() -> Refusal {
         let code = RefusalCode::ShuttingDown;
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, SHUTTING_DOWN)
@@ -184,12 +197,12 @@ fn is_zero_weight(parameter: &str) -> bool {
 }
 
 pub(super) fn text(text: String) -> Answer {
-    content("text/plain; charset=utf-8", text)
+    content(TEXT, text)
 }
 
 pub(super) fn json(value: &impl Serialize) -> Answer {
     let text = serde_json::to_string(value).expect("strings and numbers always serialize");
-    content("application/json", text)
+    content(JSON, text)
 }
 
 pub(super) fn content(kind: &'static str, content: impl Into<Bytes>) -> Answer {

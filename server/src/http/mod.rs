@@ -3,6 +3,8 @@
 mod accept;
 mod access;
 mod answers;
+mod listing;
+mod long;
 mod pages;
 pub mod query;
 mod routes;
@@ -15,6 +17,7 @@ use access::Access;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -28,6 +31,8 @@ pub(crate) struct Site {
     address: SocketAddr,
     started: Instant,
     last_connection: AtomicU64,
+    /// One permit: the figures of `/metrics` are made for one request at a time, so that they take one core at most.
+    figures: Arc<Semaphore>,
 }
 
 impl Site {
@@ -36,6 +41,7 @@ impl Site {
         Site {
             access: Access::new(secrets.clone(), origins, address),
             last_connection: AtomicU64::new(0),
+            figures: Arc::new(Semaphore::new(1)),
             started: Instant::now(),
             shared,
             secrets,

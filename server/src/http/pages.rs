@@ -1,52 +1,62 @@
-//! The contents of the pages: the status, the namespaces, their locks, and the answer to a revocation.
+//! The contents of the pages: the status, the namespaces, and the answer to a revocation.
 
 use super::Site;
 use super::answers::Refusal;
-use super::query::Filter;
-use crate::locks::{self, Holder, Namespace};
+use super::listing::json_len;
+use super::long::PAGE_BYTES;
+use super::query::Part;
+use crate::locks::Namespace;
 use crate::secrets::Pass;
 use crate::shares::Party;
-use locktopus_engine::{RequestInfo, RequestState, Resource};
+use locktopus_engine::RequestState;
 use locktopus_protocol::pages;
-use std::collections::{BTreeMap, HashMap};
+use serde::Serialize;
 use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
-
-/// The approximate limit of a list of locks in bytes, even if its `limit` allows more requests.
-const MAX_LISTED_BYTES: usize = 4 * 1024 * 1024;
 
 /// How many namespaces the plain status shows.
 const STATUS_NAMESPACES: usize = 1_000;
 
 /// The namespaces that a pass opens, ordered by name.
-fn open_to(site: &Site, pass: &Pass) -> Vec<Arc<Namespace>> {
-    let mut namespaces = site.shared.namespaces.list();
-    namespaces.retain(|namespace| pass.is_good_for(&namespace.name));
-    namespaces
+fn open_to<'a>(site: &'a Site, pass: &'a Pass) -> impl Iterator<Item = Arc<Namespace>> + 'a {
+    let namespaces = site.shared.namespaces.in_order();
+    namespaces.filter(|namespace| pass.is_good_for(&namespace.name))
 }
 
-/// The page `/namespaces`.
-pub(super) fn namespaces(site: &Site, pass: &Pass, limit: usize) -> pages::Namespaces {
-    let mut namespaces = open_to(site, pass);
-    let connections = namespaces
-        .iter()
-        .map(|namespace| count(namespace.connections()));
-    let connections = connections.sum();
-    let truncated = namespaces.len() > limit;
-    namespaces.truncate(limit);
+/// The page `/namespaces`, of about [`PAGE_BYTES`] at most.
+///
+/// Cost: it visits all namespaces, since it counts their connections.
+pub(super) fn namespaces(site: &Site, pass: &Pass, part: &Part) -> pages::Namespaces {
+    /// The bytes of an entry besides its name.
+    const FRAME: usize = 150;
+    let (mut connections, mut bytes) = (0, 0);
+    let mut namespaces: Vec<pages::Statistics> = Vec::new();
+    let mut truncated = false;
+    for namespace in open_to(site, pass) {
+        connections += count(namespace.connections());
+        if truncated || *namespace.name <= *part.after {
+            continue;
+        }
+        bytes += FRAME + json_len(&namespace.name);
+        if namespaces.len() >= part.limit || bytes > PAGE_BYTES {
+            truncated = true;
+        } else {
+            namespaces.push(statistics(&namespace));
+        }
+    }
+    let last = namespaces
+        .last()
+        .map_or(&part.after, |last| &last.namespace);
     pages::Namespaces {
         connections,
-        namespaces: namespaces
-            .iter()
-            .map(|namespace| statistics(namespace))
-            .collect(),
         open: site.access.is_open(),
         truncated,
+        next: truncated.then(|| last.clone()),
         uptime_ms: millis(site.started.elapsed()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        namespaces,
     }
 }
 
@@ -69,94 +79,7 @@ pub(super) fn find(site: &Site, name: &str) -> Result<Arc<Namespace>, Refusal> {
     namespace.ok_or_else(Refusal::no_such_namespace)
 }
 
-/// The page `/locks`. Cost: it visits every request of the namespace, however short the list is.
-pub(super) fn locks(namespace: &Namespace, filter: &Filter) -> pages::Locks {
-    let last_token = namespace.locks.stats().last_token.to_string();
-    let (requests, truncated) = first_requests(namespace, filter);
-    // The holders are read after the requests. A holder that has joined meanwhile is ignored. A request whose holder
-    // has left meanwhile has no connection in the list.
-    let holders: HashMap<u64, (Instant, Arc<Holder>)> = namespace
-        .holders()
-        .into_iter()
-        .filter_map(|holder| {
-            let (token, since) = holder.current()?;
-            Some((token, (since, holder)))
-        })
-        .collect();
-    let now = Instant::now();
-    let list = |request: &RequestInfo| {
-        let holder = holders.get(&request.token);
-        let since = holder.map(|(since, _)| now.saturating_duration_since(*since));
-        request_of(request, since, holder.map(|(_, holder)| holder))
-    };
-    pages::Locks {
-        namespace: namespace.name.to_string(),
-        last_token: Some(last_token),
-        truncated,
-        requests: requests.values().map(list).collect(),
-    }
-}
-
-/// The requests with the smallest tokens that fit on a page, and whether others are left out.
-///
-/// It never keeps more than one page in memory, since the largest sets of all clients take gigabytes.
-fn first_requests(namespace: &Namespace, filter: &Filter) -> (BTreeMap<u64, RequestInfo>, bool) {
-    let mut first = BTreeMap::new();
-    let mut bytes = 0;
-    let mut left_out = u64::MAX;
-    for request in namespace.locks.requests() {
-        if request.token >= left_out || !filter.keeps(&request) {
-            continue;
-        }
-        bytes += size(&request);
-        first.insert(request.token, request);
-        while first.len() > filter.limit || (bytes > MAX_LISTED_BYTES && first.len() > 1) {
-            let Some((token, last)) = first.pop_last() else {
-                break;
-            };
-            bytes -= size(&last);
-            left_out = token;
-        }
-    }
-    (first, left_out < u64::MAX)
-}
-
-/// About the bytes of a request in JSON.
-fn size(request: &RequestInfo) -> usize {
-    const FRAME: usize = 26;
-    let size_of = |resource: &Resource| {
-        let segments = resource.path.segments();
-        FRAME + segments.map(|segment| segment.len() + 3).sum::<usize>()
-    };
-    request.resources.iter().map(size_of).sum()
-}
-
-fn request_of(
-    request: &RequestInfo,
-    since: Option<Duration>,
-    holder: Option<&Arc<Holder>>,
-) -> pages::LockRequest {
-    pages::LockRequest {
-        token: request.token.to_string(),
-        state: state_of(request.state),
-        since_ms: since.map(millis),
-        resources: request.resources.iter().map(locks::from_engine).collect(),
-        waits_for: request.waits_for.map(|token| token.to_string()),
-        connection: holder.map(|holder| {
-            let remaining = holder.remaining();
-            pages::Connection {
-                id: holder.client.id,
-                address: holder.client.address.to_string(),
-                client: holder.client.name.clone(),
-                connected: remaining.is_none(),
-                abandon_timeout_ms: millis(holder.client.abandon_timeout),
-                released_in_ms: remaining.map(millis),
-            }
-        }),
-    }
-}
-
-fn state_of(state: RequestState) -> pages::RequestState {
+pub(super) fn state_of(state: RequestState) -> pages::RequestState {
     match state {
         RequestState::Acquired => pages::RequestState::Acquired,
         RequestState::Waiting => pages::RequestState::Waiting,
@@ -171,8 +94,7 @@ pub(super) async fn revoke(
     by: (SocketAddr, Party),
 ) -> Result<pages::Released, Refusal> {
     let revoked = namespace
-        .holders()
-        .iter()
+        .each_holder()
         .find_map(|holder| holder.revoke(token, by));
     let (state, left) = revoked.ok_or_else(Refusal::no_such_lock)?;
     left.await;
@@ -182,7 +104,9 @@ pub(super) async fn revoke(
     })
 }
 
-/// The page `/` for programs: version, parameters, and namespaces.
+/// The page `/` for programs: version, parameters, and namespaces; about [`PAGE_BYTES`] at most.
+///
+/// Cost: it visits all namespaces, since it counts them.
 pub(super) fn status(site: &Site, pass: &Pass) -> String {
     let config = &site.shared.config;
     let mut status = format!("Locktopus {}\n\n", env!("CARGO_PKG_VERSION"));
@@ -225,12 +149,17 @@ pub(super) fn status(site: &Site, pass: &Pass) -> String {
     line("log clients", &config.log_clients);
     line("log locks", &config.log_locks);
     line("statistics interval", &seconds(config.stats_interval));
-    let namespaces = open_to(site, pass);
-    line("namespaces", &namespaces.len());
-    for namespace in namespaces.iter().take(STATUS_NAMESPACES) {
+    let (mut total, mut shown) = (0, 0);
+    let mut list = String::new();
+    for namespace in open_to(site, pass) {
+        total += 1;
+        if shown == STATUS_NAMESPACES || list.len() > PAGE_BYTES {
+            continue;
+        }
+        shown += 1;
         let stats = namespace.locks.stats();
         let _ = writeln!(
-            status,
+            list,
             "\nnamespace {:?}: {} connections, {} locks acquired, {} waiting, {} resources, last token {}",
             namespace.name,
             namespace.connections(),
@@ -240,20 +169,22 @@ pub(super) fn status(site: &Site, pass: &Pass) -> String {
             stats.last_token,
         );
     }
-    if namespaces.len() > STATUS_NAMESPACES {
-        let _ = writeln!(
-            status,
-            "\n{} more namespaces",
-            namespaces.len() - STATUS_NAMESPACES
-        );
+    line("namespaces", &total);
+    status += &list;
+    if shown < total {
+        let _ = writeln!(status, "\n{} more namespaces", total - shown);
     }
     status
+}
+
+pub(super) fn json_bytes(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("strings and numbers always serialize")
 }
 
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,8 @@
 //! The parameters of a URL. Unknown parameters are ignored. If a parameter is repeated, its first value counts.
 
 use crate::config::{Config, whole_number};
-use locktopus_engine::{Path, RequestInfo};
+use data_encoding::BASE64URL_NOPAD;
+use locktopus_engine::{Path, Place, RequestInfo};
 use locktopus_protocol::path;
 use std::borrow::Cow;
 use std::fmt;
@@ -12,6 +13,7 @@ const ABANDON_TIMEOUT: &str = "abandon-timeout-ms";
 const CLIENT: &str = "client";
 const PATH: &str = "path";
 const LIMIT: &str = "limit";
+const AFTER: &str = "after";
 
 /// How much of a client's name is kept, in characters.
 const MAX_CLIENT: usize = 100;
@@ -117,7 +119,7 @@ pub(super) fn token(text: &str) -> Result<u64, BadParameter> {
 }
 
 /// The `limit` of a list, or its default.
-pub(super) fn limit(query: Option<&str>) -> Result<usize, BadParameter> {
+fn limit(query: Option<&str>) -> Result<usize, BadParameter> {
     match parameter(query, LIMIT) {
         None => Ok(DEFAULT_LIMIT),
         Some(text) => match whole_number::<usize>(&text) {
@@ -125,6 +127,45 @@ pub(super) fn limit(query: Option<&str>) -> Result<usize, BadParameter> {
             None if is_number(&text) => Ok(MAX_LIMIT),
             None => bad("URL parameter 'limit' must be a whole number, 0 or more"),
         },
+    }
+}
+
+/// The place at which a list of locks begins, if it is not the start: the `next` of another list.
+///
+/// # Errors
+/// [`BadParameter`] for a text that [`write_place`] cannot have returned.
+pub fn place(query: Option<&str>) -> Result<Option<Place>, BadParameter> {
+    let Some(text) = parameter(query, AFTER) else {
+        return Ok(None);
+    };
+    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok();
+    match bytes.and_then(|bytes| Place::from_bytes(&bytes).ok()) {
+        Some(place) => Ok(Some(place)),
+        None => bad(
+            "URL parameter 'after' is not a place in a list of locks; allowed are the values of 'next', unchanged",
+        ),
+    }
+}
+
+/// The text of a place: its bytes in base64url without padding.
+#[must_use]
+pub fn write_place(place: &Place) -> String {
+    BASE64URL_NOPAD.encode(&place.to_bytes())
+}
+
+/// The part of the list of namespaces that a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The name before the first one of the part; the empty text sorts before all names.
+    pub(super) after: String,
+    pub(super) limit: usize,
+}
+
+impl Part {
+    pub(super) fn parse(query: Option<&str>) -> Result<Part, BadParameter> {
+        let after = parameter(query, AFTER).unwrap_or_default();
+        let limit = limit(query)?;
+        Ok(Part { after, limit })
     }
 }
 
@@ -137,6 +178,7 @@ fn is_number(text: &str) -> bool {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Filter {
     path: Option<Path>,
+    pub(super) after: Option<Place>,
     pub(super) limit: usize,
 }
 
@@ -149,8 +191,9 @@ impl Filter {
                 Err(error) => return bad(format!("URL parameter 'path' is not a path: {error}")),
             },
         };
+        let after = place(query)?;
         let limit = limit(query)?;
-        Ok(Filter { path, limit })
+        Ok(Filter { path, after, limit })
     }
 
     /// Whether one of the resources is above, at or below the path.

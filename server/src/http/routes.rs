@@ -2,19 +2,22 @@
 
 use super::Site;
 use super::answers::{
-    Answer, Refusal, content, json, live_page, text, varies, wants_json, wants_page,
+    Answer, JSON, Refusal, TEXT, content, json, live_page, text, varies, wants_json, wants_page,
 };
-use super::pages;
-use super::query::{self, BadParameter, Filter, Upgrade};
+use super::listing;
+use super::long;
+use super::pages::{self, json_bytes};
+use super::query::{self, BadParameter, Filter, Part, Upgrade};
 use crate::locks::{Client, NotJoined};
 use crate::shares::Party;
 use crate::ws::{Connection, websocket_config};
 use hyper::body::Incoming;
 use hyper::{Request, Version};
 use std::net::SocketAddr;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 /// A request for a page, a revocation or an upgrade.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,7 +29,7 @@ enum Route {
     /// `/` for programs
     Status,
     /// `/namespaces`
-    Namespaces { limit: usize },
+    Namespaces(Part),
     /// `/stats_v1` and `/stats`
     Statistics { namespace: String },
     /// `/locks` for programs
@@ -49,10 +52,7 @@ impl Route {
             "/" => (READ, Ok(Route::Status)),
             "/healthz" => (READ, Ok(Route::Health)),
             "/metrics" => (READ, Ok(Route::Metrics)),
-            "/namespaces" => {
-                let limit = query::limit(query);
-                (READ, limit.map(|limit| Route::Namespaces { limit }))
-            }
+            "/namespaces" => (READ, Part::parse(query).map(Route::Namespaces)),
             "/stats_v1" | "/stats" => {
                 let namespace = query::namespace(query);
                 (
@@ -92,14 +92,15 @@ impl Route {
     }
 }
 
-/// Answers one request.
+/// Answers one request. `cut` closes its connection.
 pub(super) async fn respond(
     site: &Arc<Site>,
     peer: SocketAddr,
+    cut: &CancellationToken,
     request: Request<Incoming>,
 ) -> Answer {
     let as_json = wants_json(request.headers());
-    match answer(site, peer, request).await {
+    match answer(site, peer, cut, request).await {
         Ok(answer) => answer,
         Err(refusal) => {
             site.shared.metrics.refused.inc();
@@ -111,6 +112,7 @@ pub(super) async fn respond(
 async fn answer(
     site: &Arc<Site>,
     peer: SocketAddr,
+    cut: &CancellationToken,
     request: Request<Incoming>,
 ) -> Result<Answer, Refusal> {
     let Site { access, shared, .. } = &**site;
@@ -120,11 +122,16 @@ async fn answer(
         Route::LivePage => Ok(live_page()),
         Route::Status => {
             let pass = access.pass(&request)?;
-            Ok(varies(text(pages::status(site, &pass))))
+            let (party, here) = (pass.party(peer.ip()), Arc::clone(site));
+            let work = move || pages::status(&here, &pass).into_bytes();
+            let answer = long::answer(site, party, cut, TEXT, work).await?;
+            Ok(varies(answer))
         }
-        Route::Namespaces { limit } => {
+        Route::Namespaces(part) => {
             let pass = access.pass(&request)?;
-            Ok(json(&pages::namespaces(site, &pass, limit)))
+            let (party, here) = (pass.party(peer.ip()), Arc::clone(site));
+            let work = move || json_bytes(&pages::namespaces(&here, &pass, &part));
+            long::answer(site, party, cut, JSON, work).await
         }
         Route::Statistics { namespace } => {
             access.check_namespace(&request, &namespace)?;
@@ -135,22 +142,9 @@ async fn answer(
             let pass = access.check_namespace(&request, &namespace)?;
             let namespace = pages::find(site, &namespace)?;
             let party = pass.party(peer.ip());
-            let waiting = shared.shares.waiting_answers.try_take(party, 1);
-            let waiting = waiting.map_err(|refused| Refusal::no_place(refused, "long answers"))?;
-            // The list is bounded, but the walk is not: it visits every request of the namespace. Many walks at a time
-            // would take processor time from the connections, even on threads of their own.
-            let turn = shared.shares.answers.take(party, 1).await;
-            drop(waiting);
-            let listed = tokio::task::spawn_blocking(move || {
-                let answer = json(&pages::locks(&namespace, &filter));
-                drop(turn);
-                answer
-            });
-            match listed.await {
-                Ok(answer) => Ok(varies(answer)),
-                Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-                Err(_) => Err(Refusal::shutting_down()),
-            }
+            let work = move || listing::locks(&namespace, &filter);
+            let answer = long::answer(site, party, cut, JSON, work).await?;
+            Ok(varies(answer))
         }
         Route::Revoke { namespace, token } => {
             let pass = access.check_namespace(&request, &namespace)?;
@@ -161,7 +155,14 @@ async fn answer(
         }
         Route::Metrics => {
             access.check_everywhere(&request)?;
-            let (kind, figures) = shared.metrics.text(&shared.namespaces.totals());
+            let turn = Arc::clone(&site.figures).acquire_owned().await;
+            let shared = Arc::clone(shared);
+            let figures = spawn_blocking(move || {
+                let figures = shared.metrics.text(&shared.namespaces.totals());
+                drop(turn);
+                figures
+            });
+            let (kind, figures) = figures.await.map_err(|_| Refusal::shutting_down())?;
             Ok(content(kind, figures))
         }
         Route::Upgrade(asked) => {

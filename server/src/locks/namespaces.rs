@@ -12,13 +12,17 @@ use crate::metrics::Totals;
 use crate::work::Queues;
 use locktopus_engine::LockManager;
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::task::yield_now;
 
 /// How many namespaces are closed before other tasks go on.
 const AT_A_TIME: usize = 100;
+
+/// How many entries of a map are read while its mutex is locked.
+const PART: usize = 128;
 
 /// All namespaces of a server.
 #[derive(Debug, Clone)]
@@ -30,7 +34,7 @@ pub(crate) struct Namespaces {
 
 #[derive(Debug)]
 struct Map {
-    by_name: HashMap<Arc<str>, Entry>,
+    by_name: BTreeMap<Arc<str>, Entry>,
     last_token: u64,
     closed: bool,
     /// How many namespaces are allowed.
@@ -51,7 +55,7 @@ pub(crate) struct Namespace {
     /// Open connections; the other holders have abandoned locks, or locks that end.
     connections: AtomicUsize,
     /// By the numbers of their connections.
-    holders: Mutex<HashMap<u64, Weak<Holder>>>,
+    holders: Mutex<BTreeMap<u64, Weak<Holder>>>,
 }
 
 impl Namespace {
@@ -74,12 +78,20 @@ impl Namespace {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The holders of all open connections and of all abandoned locks.
-    pub(crate) fn holders(&self) -> Vec<Arc<Holder>> {
-        self.by_id().values().filter_map(Weak::upgrade).collect()
+    /// The holders of all open connections and of all abandoned locks, in parts: the thousands of holders of a namespace are not in memory at one
+    /// time, and its mutex is locked only for a moment at a time.
+    pub(crate) fn each_holder(&self) -> impl Iterator<Item = Arc<Holder>> {
+        in_parts(|last: Option<&Arc<Holder>>| {
+            let last = last.map_or(Bound::Unbounded, |last| Bound::Excluded(last.client.id));
+            let holders = self.by_id();
+            let part = holders.range((last, Bound::Unbounded));
+            part.filter_map(|(_, holder)| holder.upgrade())
+                .take(PART)
+                .collect()
+        })
     }
 
-    fn by_id(&self) -> MutexGuard<'_, HashMap<u64, Weak<Holder>>> {
+    fn by_id(&self) -> MutexGuard<'_, BTreeMap<u64, Weak<Holder>>> {
         self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -102,7 +114,7 @@ impl Namespaces {
         queues: Arc<Queues>,
     ) -> Namespaces {
         let map = Map {
-            by_name: HashMap::new(),
+            by_name: BTreeMap::new(),
             last_token,
             closed: false,
             limit,
@@ -160,23 +172,25 @@ impl Namespaces {
             .map(|entry| Arc::clone(&entry.namespace))
     }
 
-    /// All namespaces, ordered by name.
-    pub(crate) fn list(&self) -> Vec<Arc<Namespace>> {
-        let mut all = self.all();
-        all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        all
-    }
-
-    fn all(&self) -> Vec<Arc<Namespace>> {
-        let map = self.map();
-        let entries = map.by_name.values();
-        entries.map(|entry| Arc::clone(&entry.namespace)).collect()
+    /// All namespaces in the order of their names, in parts: the mutex is locked only for a moment at a time. A
+    /// namespace that is created or dropped meanwhile may be missing.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = Arc<Namespace>> {
+        in_parts(|last: Option<&Arc<Namespace>>| {
+            let last = last.map_or(Bound::Unbounded, |last| Bound::Excluded(&*last.name));
+            let map = self.map();
+            let part = map
+                .by_name
+                .range::<str, _>((last, Bound::Unbounded))
+                .take(PART);
+            part.map(|(_, entry)| Arc::clone(&entry.namespace))
+                .collect()
+        })
     }
 
     /// The sums over all namespaces.
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for namespace in self.all() {
+        for namespace in self.in_order() {
             let stats = namespace.locks.stats();
             totals.namespaces += 1;
             totals.connections += namespace.connections();
@@ -191,23 +205,35 @@ impl Namespaces {
     /// There may be many namespaces, and many requests in each: it gives way to other tasks.
     pub(crate) async fn close(&self) {
         self.map().closed = true;
-        let all = self.all();
-        for some in all.chunks(AT_A_TIME) {
-            for namespace in some {
-                let mut closing = namespace.locks.close_in_steps();
-                while !closing.step(STEP) {
-                    yield_now().await;
-                }
+        for (index, namespace) in self.in_order().enumerate() {
+            let mut closing = namespace.locks.close_in_steps();
+            while !closing.step(STEP) {
+                yield_now().await;
             }
-            yield_now().await;
+            if index % AT_A_TIME == 0 {
+                yield_now().await;
+            }
         }
-        for some in all.chunks(AT_A_TIME) {
-            for namespace in some {
-                namespace.locks.drained().await;
+        for (index, namespace) in self.in_order().enumerate() {
+            namespace.locks.drained().await;
+            if index % AT_A_TIME == 0 {
+                yield_now().await;
             }
-            yield_now().await;
         }
     }
+}
+
+/// The items of parts, each of which begins after the last item of the part before. An empty part ends them.
+fn in_parts<T: Clone>(part: impl Fn(Option<&T>) -> Vec<T>) -> impl Iterator<Item = T> {
+    let (mut last, mut items) = (None, Vec::new().into_iter());
+    std::iter::from_fn(move || {
+        let next = items.next().or_else(|| {
+            items = part(last.as_ref()).into_iter();
+            items.next()
+        });
+        last.clone_from(&next);
+        next
+    })
 }
 
 /// The stay of a holder in its namespace: it keeps the namespace in the map.
@@ -281,7 +307,7 @@ mod tests {
         assert!(all.get("a").is_some());
         drop(second);
         assert!(all.get("a").is_none());
-        assert_eq!(all.list().len(), 1);
+        assert_eq!(all.in_order().count(), 1);
     }
 
     #[test]
@@ -327,7 +353,7 @@ mod tests {
         let holder = all.join("a", client(1), ()).expect("open");
         let listed = all.get("a").expect("it exists");
         drop(holder);
-        assert!(listed.holders().is_empty());
+        assert!(listed.each_holder().next().is_none());
         assert_eq!(listed.locks.requests().count(), 0);
         assert_eq!(listed.connections(), 0);
     }

@@ -229,25 +229,32 @@ async fn a_client_that_does_not_read_a_page_is_cut_off() {
 
 /// The list is limited in bytes, too: thousands of the largest sets would take gigabytes.
 #[tokio::test]
-async fn a_page_of_large_sets_is_bounded_and_has_the_first_tokens_without_a_gap() {
+async fn pages_of_large_sets_are_bounded_and_list_each_request_once() {
     let mut config = Config::default();
     config.max_message_bytes = 1024 * 1024;
     let server = Server::start_with(config).await;
     let holders = hold_megabytes(&server, 8).await;
     let mut tokens: Vec<&str> = holders.iter().map(|(_, token)| token.as_str()).collect();
-    // It would fit on the page, but not without a gap.
     let mut small = server.connect("namespace=n").await;
     let last = small.lock("w:small").await;
     tokens.push(&last);
-    let (_, body) = server.get("/locks?namespace=n").await;
-    assert!(body.len() < 6 * 1024 * 1024, "{}", body.len());
-    let page: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-    assert_eq!(page["truncated"], true);
-    let listed = page["requests"].as_array().expect("requests");
-    assert!((1..8).contains(&listed.len()), "{}", listed.len());
-    for (request, token) in listed.iter().zip(tokens) {
-        assert_eq!(request["token"], token);
+    let (mut listed, mut after) = (Vec::new(), String::new());
+    for pages in 1.. {
+        let (_, body) = server.get(&format!("/locks?namespace=n{after}")).await;
+        assert!(body.len() < 2 * 1024 * 1024, "{}", body.len());
+        let page: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let requests = page["requests"].as_array().expect("requests");
+        let tokens = requests.iter().map(|request| request["token"].clone());
+        listed.extend(tokens);
+        let Some(next) = page["next"].as_str() else {
+            assert_eq!((pages >= 8, &page["truncated"]), (true, &false.into()));
+            break;
+        };
+        assert_eq!(page["truncated"], true);
+        assert!(pages < 20, "the list comes to its end");
+        after = format!("&after={next}");
     }
+    assert_eq!(listed, tokens, "in the order of their paths");
 }
 
 #[tokio::test]

@@ -26,8 +26,9 @@ async fn the_listing_names_holders_and_waiters_and_what_they_wait_for() {
     let listing = server.get_json("/locks?namespace=n").await;
     assert_eq!(listing["namespace"], "n");
     assert_eq!(listing["truncated"], false);
-    assert_eq!(tokens(&listing), [&held, &waits]);
-    let [holding, waiting] = [&listing["requests"][0], &listing["requests"][1]];
+    // Writes come first; the first resource of the holder is a read.
+    assert_eq!(tokens(&listing), [&waits, &held]);
+    let [waiting, holding] = [&listing["requests"][0], &listing["requests"][1]];
     assert_eq!(holding["state"], "acquired");
     assert_eq!(holding["waits_for"], Value::Null);
     assert_eq!(
@@ -56,7 +57,7 @@ async fn the_listing_names_holders_and_waiters_and_what_they_wait_for() {
         .await;
     let listing = server.get_json("/locks?namespace=n").await;
     assert_eq!(
-        listing["requests"][0]["connection"]["connected"], false,
+        listing["requests"][1]["connection"]["connected"], false,
         "abandoned"
     );
 }
@@ -72,10 +73,11 @@ async fn a_path_and_a_limit_narrow_the_listing() {
         clients.push(client);
     }
     for (path, listed) in [
-        ("", &[0, 1, 2, 3, 4, 5][..]),
-        ("a", &[0, 1, 2, 3, 4, 5]),
-        ("a/b", &[0, 1, 2, 3, 5]),
-        ("a/b/c/d", &[0, 1, 2, 3, 5]),
+        // By the first path of each set; at one path the youngest comes first.
+        ("", &[0, 1, 5, 2, 3, 4][..]),
+        ("a", &[0, 1, 5, 2, 3, 4]),
+        ("a/b", &[0, 1, 5, 2, 3]),
+        ("a/b/c/d", &[0, 1, 5, 2, 3]),
         ("b", &[0, 5]),
         ("c", &[0]),
     ] {
@@ -97,6 +99,10 @@ async fn a_path_and_a_limit_narrow_the_listing() {
         ("path=%5Cx", "'path'"),
         ("limit=-1", "'limit'"),
         ("limit=1e3", "'limit'"),
+        ("after=", "'after'"),
+        ("after=AA=", "'after'"),
+        ("after=AAA", "'after'"),
+        ("after=1795539057965032", "'after'"),
     ] {
         let (status, body) = server.get(&format!("/locks?namespace=n&{query}")).await;
         assert!(status == 400 && body.contains(part), "{body}");
@@ -118,9 +124,9 @@ async fn a_listing_has_1000_requests_unless_the_limit_is_another() {
         client.send_lock("r:a").await;
         clients.push(client);
     }
-    let first = clients[0].expect("lock", "acquired").await;
-    for client in &mut clients[1..] {
-        client.expect("lock", "acquired").await;
+    let mut last = String::new();
+    for client in &mut clients {
+        last = client.expect("lock", "acquired").await;
     }
     for (limit, listed) in [
         ("", 1000),
@@ -131,8 +137,9 @@ async fn a_listing_has_1000_requests_unless_the_limit_is_another() {
         let listing = server.get_json(&format!("/locks?namespace=n{limit}")).await;
         assert_eq!(tokens(&listing).len(), listed, "{limit}");
         assert_eq!(listing["truncated"], listed < 1001);
-        assert_eq!(tokens(&listing)[0], first, "the smallest tokens");
-        assert!(tokens(&listing).is_sorted());
+        assert_eq!(tokens(&listing)[0], last, "the youngest reader of a path");
+        assert!(tokens(&listing).is_sorted_by(|a, b| a > b));
+        assert_eq!(listing["next"].is_string(), listed < 1001);
     }
 }
 
