@@ -12,3 +12,4 @@ mod refusals;
 mod revocation;
 mod shares;
 mod shutdown;
+mod work;
