@@ -15,13 +15,15 @@
 //! C2. The frame of a request is written at most once. A request that ends as `NotSent` was not written at all, and
 //!     only such a request may be sent again on another connection.
 //! C3. The keepalive gets only moments at which we sent something that the server has answered.
+//! C4. No message is read while the answer to an earlier one is unwritten, and reading cannot keep commands and pings
+//!     waiting. So a server that sends without end can neither fill memory nor delay the end of its silence.
 
 use crate::checkout::{Command, Handle, Lost, Stage};
 use crate::error::{Detail, Error, printable};
 use crate::keepalive::{Keepalive, Pings};
 use crate::pool::{Open, Pool};
 use crate::protocol::v1::{
-    Action, CLOSE_CODE_ERROR, ErrorKind, Request, Response, State as Reported,
+    Action, CLOSE_CODE_ERROR, CLOSE_CODE_TRY_AGAIN, Request, Response, State as Reported,
 };
 use crate::stream::WebSocket;
 use futures_util::{SinkExt, StreamExt};
@@ -34,6 +36,9 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 
 /// How long the closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How many messages are read in a row before commands and pings come first.
+const MAX_READ_IN_A_ROW: u32 = 32;
 
 /// The longest id of a lock, in bytes.
 const MAX_ID_BYTES: usize = 256;
@@ -81,6 +86,13 @@ enum End {
     Broken(Error),
 }
 
+enum Event {
+    Message(Option<Result<Message, WebSocketError>>),
+    /// `None` once the handle is dropped.
+    Command(Option<Command>),
+    Tick,
+}
+
 struct Driver {
     websocket: WebSocket,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -105,17 +117,34 @@ impl Driver {
         let first = tokio::time::Instant::now() + self.pings.interval;
         let mut ticks = interval_at(first, self.pings.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut read_in_a_row = 0;
         loop {
             // Received messages are read before anything is sent: no lock is requested on a connection that is
-            // known to have ended (C2), and a pong that has already arrived ends the silence.
-            let step = tokio::select! {
-                biased;
-                message = self.websocket.next() => self.receive(message),
-                command = self.commands.recv() => match command {
-                    Some(command) => self.carry_out(command).await,
-                    None => return End::Unused,
-                },
-                _ = ticks.tick() => self.ping().await,
+            // known to have ended (C2), and a pong that has already arrived ends the silence. C4 limits that.
+            let event = if read_in_a_row < MAX_READ_IN_A_ROW {
+                tokio::select! {
+                    biased;
+                    message = self.websocket.next() => Event::Message(message),
+                    command = self.commands.recv() => Event::Command(command),
+                    _ = ticks.tick() => Event::Tick,
+                }
+            } else {
+                tokio::select! {
+                    biased;
+                    command = self.commands.recv() => Event::Command(command),
+                    _ = ticks.tick() => Event::Tick,
+                    message = self.websocket.next() => Event::Message(message),
+                }
+            };
+            read_in_a_row = match event {
+                Event::Message(_) => read_in_a_row + 1,
+                _ => 0,
+            };
+            let step = match event {
+                Event::Message(message) => self.receive(message).await,
+                Event::Command(Some(command)) => self.carry_out(command).await,
+                Event::Command(None) => return End::Unused,
+                Event::Tick => self.ping().await,
             };
             if let Err(error) = step {
                 return End::Broken(error);
@@ -132,8 +161,9 @@ impl Driver {
             }
             Command::Confirm { done } => {
                 self.confirming.retain(|(_, done)| !done.is_closed());
-                self.confirming.push((Instant::now(), done));
-                let payload = self.pings.extra();
+                let now = Instant::now();
+                self.confirming.push((now, done));
+                let payload = self.pings.extra(now);
                 self.send(Message::Ping(payload.to_vec().into())).await
             }
             Command::Release { handle, done } => {
@@ -144,7 +174,7 @@ impl Driver {
     }
 
     async fn ping(&mut self) -> Result<(), Error> {
-        match self.pings.next() {
+        match self.pings.tick(Instant::now()) {
             Some(payload) => self.send(Message::Ping(payload.to_vec().into())).await,
             None => {
                 let (pings, every) = (self.pings.most_silent, self.pings.interval);
@@ -158,26 +188,21 @@ impl Driver {
 
     async fn send(&mut self, message: Message) -> Result<(), Error> {
         let limit = self.pings.send_timeout;
-        match timeout(limit, self.websocket.send(message)).await {
-            Ok(sent) => sent.map_err(broken),
-            Err(_) => {
-                let text = format!("the server has not read anything for {limit:?}");
-                Err(Error::Closed(text.into()))
-            }
-        }
+        in_time(limit, self.websocket.send(message)).await
     }
 
-    fn receive(&mut self, message: Option<Result<Message, WebSocketError>>) -> Result<(), Error> {
+    async fn receive(
+        &mut self,
+        message: Option<Result<Message, WebSocketError>>,
+    ) -> Result<(), Error> {
         let message = message
             .unwrap_or(Err(WebSocketError::ConnectionClosed))
             .map_err(broken)?;
-        self.pings.received();
         match message {
             Message::Text(text) => self.read(text.as_bytes()),
             Message::Binary(bytes) => self.read(&bytes),
             Message::Pong(payload) => {
-                if let Some(sent) = self.pings.answered(&payload) {
-                    self.keepalive.alive_at(sent);
+                if let Some(sent) = self.pings.answered(&payload, &self.keepalive) {
                     let answered = |asked: &Instant| *asked <= sent;
                     for (_, done) in self.confirming.extract_if(.., |(asked, _)| answered(asked)) {
                         let _ = done.send(());
@@ -185,8 +210,10 @@ impl Driver {
                 }
                 Ok(())
             }
+            // C4: the pong is written before the next message is read.
+            Message::Ping(_) => in_time(self.pings.send_timeout, self.websocket.flush()).await,
             Message::Close(frame) => Err(closed(frame)),
-            Message::Ping(_) | Message::Frame(_) => Ok(()),
+            Message::Frame(_) => Ok(()),
         }
     }
 
@@ -229,7 +256,7 @@ impl Driver {
                     _ => return unexpected(),
                 };
                 if first {
-                    self.keepalive.alive_at(*sent);
+                    self.keepalive.answered(*sent);
                 }
                 stage.send_replace(next);
                 Ok(())
@@ -265,7 +292,13 @@ impl Driver {
         match std::mem::replace(&mut self.state, State::Ready) {
             State::Ready => {}
             State::Locked { stage, .. } => {
-                stage.send_replace(Stage::Ended(Lost::new(error.clone(), deadline)));
+                let holds = matches!(*stage.borrow(), Stage::Acquired(_));
+                let reason = match error.clone() {
+                    // A waiting request is withdrawn, and may be made again; a held lock is kept for a while.
+                    Error::Connect(detail) if holds => Error::Closed(detail),
+                    error => error,
+                };
+                stage.send_replace(Stage::Ended(Lost::new(reason, deadline)));
             }
             State::Releasing { done, .. } => {
                 let _ = done.map(|done| done.send(Err(error.clone())));
@@ -323,13 +356,25 @@ fn broken(error: WebSocketError) -> Error {
 
 fn closed(frame: Option<CloseFrame>) -> Error {
     match frame {
-        Some(frame)
-            if u16::from(frame.code) == CLOSE_CODE_ERROR
-                || ErrorKind::of(&frame.reason) == ErrorKind::OutOfMemory =>
-        {
-            Error::from_v1(&frame.reason)
+        Some(frame) if u16::from(frame.code) == CLOSE_CODE_ERROR => Error::from_v1(&frame.reason),
+        Some(frame) if u16::from(frame.code) == CLOSE_CODE_TRY_AGAIN => {
+            Error::Connect(printable(&frame.reason).into())
         }
         Some(frame) if !frame.reason.is_empty() => Error::Closed(printable(&frame.reason).into()),
         _ => Error::Closed("the server has closed it".into()),
+    }
+}
+
+/// Ends a write to a server that does not read.
+async fn in_time(
+    limit: Duration,
+    writing: impl Future<Output = Result<(), WebSocketError>>,
+) -> Result<(), Error> {
+    match timeout(limit, writing).await {
+        Ok(written) => written.map_err(broken),
+        Err(_) => {
+            let text = format!("the server has not read anything for {limit:?}");
+            Err(Error::Closed(text.into()))
+        }
     }
 }

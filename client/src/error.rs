@@ -28,8 +28,8 @@ pub enum Error {
     /// The URL or the options are wrong; nothing was sent.
     Options(Detail),
     /// There is no connection to the server, or the server accepts no requests at the moment: it is shutting down,
-    /// it or its proxy answers with an HTTP status of 429 or 5xx, or its memory for messages is used up. Nothing is
-    /// queued.
+    /// it or its proxy answers with an HTTP status of 429 or 5xx, its memory for messages is used up, or the client
+    /// has used up its share of the server. Nothing is queued.
     Connect(Detail),
     /// The server refused the request. A retry of the same request would fail again, except after the codes
     /// [`RefusalCode::Unavailable`] and [`RefusalCode::ShuttingDown`].
@@ -45,8 +45,8 @@ pub enum Error {
     Protocol(Detail),
     /// The connection ended, or the server was silent for too long.
     Closed(Detail),
-    /// The lock was not granted within this time: the caller's, or the longest that the server allows. The request is
-    /// withdrawn.
+    /// The server has put the request in line, and has not granted it within this time: the caller's, or the longest
+    /// that the server allows. The request is withdrawn.
     Timeout(Duration),
 }
 

@@ -40,10 +40,11 @@ pub struct Options {
     /// How long the server keeps a lock after its connection has ended, and so how much time the holder has to stop;
     /// see [`Guard::lost`](crate::Guard::lost). It is cut to whole milliseconds. 60 s by default.
     pub abandon_timeout: Duration,
-    /// How often a connection pings the server. 5 s by default.
+    /// How often a connection pings the server. 5 s by default, and at most a twelfth of the abandon timeout.
     pub ping_interval: Duration,
-    /// How long the server may be silent before the connection counts as lost, rounded up to whole ping intervals.
-    /// 15 s by default.
+    /// How long pings may stay unanswered before the connection counts as lost, rounded up to whole ping intervals.
+    /// 15 s by default, and at most a quarter of the abandon timeout. So more than half of the abandon timeout is left
+    /// when a loss is noticed.
     pub silence_limit: Duration,
     /// How long a connection may take to open, upgrade included. 10 s by default.
     pub connect_timeout: Duration,

@@ -16,6 +16,13 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 /// The largest message that is accepted, in bytes. Messages of v1 have a few hundred.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
+/// The longest request that is sent, in bytes. It also bounds the write buffer, in which nothing else accumulates: the
+/// connection reads no message while the answer to an earlier one is unwritten.
+pub(crate) const MAX_REQUEST_BYTES: usize = 16 * 1024 * 1024;
+
+/// The longest header of a WebSocket frame, in bytes.
+const MAX_HEADER_BYTES: usize = 14;
+
 /// A byte stream in both directions.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -65,6 +72,7 @@ impl Options {
             let config = WebSocketConfig::default()
                 .read_buffer_size(4 * 1024)
                 .write_buffer_size(0)
+                .max_write_buffer_size(MAX_REQUEST_BYTES + MAX_HEADER_BYTES)
                 .max_message_size(Some(MAX_MESSAGE_BYTES))
                 .max_frame_size(Some(MAX_MESSAGE_BYTES));
             let stream = self.stream().await?;
