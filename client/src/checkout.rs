@@ -85,12 +85,17 @@ impl Checkout {
 
     /// Returns once the server has answered a ping that is sent now, so that the deadline has moved on.
     pub(crate) async fn confirm(&self) -> Result<(), Error> {
-        let (done, answer) = oneshot::channel();
-        if let Some(handle) = &self.handle {
-            // A task that has ended does not answer, and has reported why.
-            let _ = handle.commands.send(Command::Confirm { done });
-        }
-        answer.await.map_err(|_| self.reason())
+        let asked = self.asker().ask().await;
+        asked.map_err(|_| self.reason())
+    }
+
+    /// Asks the server without a borrow of the checkout.
+    pub(crate) fn asker(&self) -> Asker {
+        Asker(
+            self.handle
+                .as_ref()
+                .map(|handle| handle.commands.downgrade()),
+        )
     }
 
     fn reason(&self) -> Error {
@@ -131,6 +136,21 @@ impl Checkout {
             // The lock is released, so it cannot be lost any more.
             std::future::pending().await
         }
+    }
+}
+
+/// Sends pings on a connection, and does not keep it open.
+pub(crate) struct Asker(Option<mpsc::WeakUnboundedSender<Command>>);
+
+impl Asker {
+    /// Returns once the server has answered a ping that is sent now; fails if the connection has ended.
+    pub(crate) async fn ask(&self) -> Result<(), oneshot::error::RecvError> {
+        let (done, answer) = oneshot::channel();
+        if let Some(commands) = self.0.as_ref().and_then(|commands| commands.upgrade()) {
+            // A task that has ended does not answer, and has reported why.
+            let _ = commands.send(Command::Confirm { done });
+        }
+        answer.await
     }
 }
 

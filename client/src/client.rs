@@ -8,10 +8,12 @@ use crate::options::Options;
 use crate::pool::Pool;
 use crate::protocol::Resource;
 use crate::protocol::v1::Request;
+use crate::stream::MAX_REQUEST_BYTES;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::timeout;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 /// A client of one server and one namespace, for any number of tasks. Clones share everything.
@@ -119,11 +121,13 @@ impl Client {
         self.enqueue(resources).await?.acquired().await
     }
 
-    /// As [`lock`](Client::lock), but gives up after this time, which includes connecting. A time of zero means
-    /// [`try_lock`](Client::try_lock), since even a free lock takes a round trip.
+    /// As [`lock`](Client::lock), but gives up after this time, which includes connecting and asking. A time of zero
+    /// means [`try_lock`](Client::try_lock), since even a free lock takes a round trip.
     ///
     /// # Errors
-    /// [`Error::Timeout`] if the lock is not granted in time; the request is withdrawn then.
+    /// [`Error::Timeout`] if the request waits in line when the time is over; it is withdrawn then. [`Error::Connect`]
+    /// or [`Error::Closed`] if the server does not answer in time; see [`enqueue_by`](Client::enqueue_by) and
+    /// [`Pending::acquired_by`].
     ///
     /// # Cancel safety
     /// As for [`lock`](Client::lock).
@@ -136,9 +140,18 @@ impl Client {
             let tried = self.try_lock(resources).await?;
             return tried.ok_or(Error::Timeout(time));
         }
-        timeout(time, self.lock(resources))
+        // A time beyond the range of the clock is no limit.
+        let Some(deadline) = Instant::now().checked_add(time) else {
+            return self.lock(resources).await;
+        };
+        let pending = self.enqueue_by(resources, deadline).await?;
+        pending
+            .acquired_by(deadline)
             .await
-            .unwrap_or(Err(Error::Timeout(time)))
+            .map_err(|error| match error {
+                Error::Timeout(_) => Error::Timeout(time),
+                error => error,
+            })
     }
 
     /// Locks if the lock is granted at once; `None` if not.
@@ -174,12 +187,73 @@ impl Client {
         &self,
         resources: impl IntoIterator<Item = Resource>,
     ) -> Result<Pending, Error> {
+        self.request(resources, &AtomicBool::new(false)).await
+    }
+
+    /// As [`enqueue`](Client::enqueue), but gives up at this moment, whether the client connects or waits for the
+    /// answer of the server then. [`Options::connect_timeout`] limits connecting, too.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] if the request was not sent by the deadline, and [`Error::Closed`] if the server has not
+    /// answered it by then. In the second case the request is withdrawn; if the server had granted it, no other client
+    /// gets the lock before the server has read the withdrawal, or for the abandon timeout after the connection ends.
+    ///
+    /// # Cancel safety
+    /// As for [`enqueue`](Client::enqueue).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use locktopus_client::{Client, Error, Resource};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// # async fn deploy() -> Result<(), Error> {
+    /// let client = Client::new("ws://127.0.0.1:9009")?;
+    /// // One deadline for all steps.
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// let pending = client.enqueue_by([Resource::write(["deploy"])], deadline).await?;
+    /// println!("request {} is in line", pending.id());
+    /// match pending.acquired_by(deadline).await {
+    ///     Ok(lock) => lock.release().await,
+    ///     Err(Error::Timeout(_)) => Ok(println!("another client deploys")),
+    ///     Err(error) => Err(error),
+    /// }
+    /// # }
+    /// ```
+    pub async fn enqueue_by(
+        &self,
+        resources: impl IntoIterator<Item = Resource>,
+        deadline: Instant,
+    ) -> Result<Pending, Error> {
+        let sent = AtomicBool::new(false);
+        match timeout_at(deadline.into(), self.request(resources, &sent)).await {
+            Ok(answered) => answered,
+            Err(_) if sent.load(Ordering::Relaxed) => {
+                let text = "the server has not answered the request in time";
+                Err(Error::Closed(text.into()))
+            }
+            Err(_) => Err(self.options().not_reached("no answer in time")),
+        }
+    }
+
+    /// Enqueues a request, and notes when it is sent.
+    async fn request(
+        &self,
+        resources: impl IntoIterator<Item = Resource>,
+        sent: &AtomicBool,
+    ) -> Result<Pending, Error> {
         let resources: Vec<Resource> = resources.into_iter().collect();
         if resources.is_empty() {
             let text = "no resources; at least one is required";
             return Err(Error::Options(text.into()));
         }
         let frame = Message::text(Request::Lock(resources).encode());
+        if frame.len() > MAX_REQUEST_BYTES {
+            let text = format!(
+                "request of {} bytes; at most {MAX_REQUEST_BYTES} are allowed",
+                frame.len()
+            );
+            return Err(Error::Options(text.into()));
+        }
         loop {
             self.check_open()?;
             let (handle, fresh) = match self.pool.take() {
@@ -189,6 +263,7 @@ impl Client {
             // The client may have been closed while this call connected.
             self.check_open()?;
             let mut checkout = Checkout::new(handle, frame.clone());
+            sent.store(true, Ordering::Relaxed);
             let answered = |stage: &Stage| !matches!(stage, Stage::Requested);
             match checkout.reaches(answered).await {
                 // The connection ended while it was idle. The loop ends, since each turn takes a connection out of the
@@ -201,6 +276,7 @@ impl Client {
                         checkout,
                         id,
                         abandon_timeout: self.pool.options.abandon_timeout,
+                        answered_at: Instant::now(),
                     });
                 }
                 Stage::Requested => return Err(ended_before()),

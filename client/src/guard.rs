@@ -3,8 +3,10 @@
 use crate::checkout::{Checkout, Lost, Stage, ended_before};
 use crate::error::Error;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::time::sleep_until;
 
 /// A request for a lock that the server has answered: it waits in line, or is granted already.
 ///
@@ -14,6 +16,8 @@ pub struct Pending {
     pub(crate) checkout: Checkout,
     pub(crate) id: Arc<str>,
     pub(crate) abandon_timeout: Duration,
+    /// When the client received the first answer to the request.
+    pub(crate) answered_at: Instant,
 }
 
 impl Pending {
@@ -57,6 +61,51 @@ impl Pending {
                 })
             }
             _ => Err(ended_before()),
+        }
+    }
+
+    /// As [`acquired`](Pending::acquired), but gives up at this moment.
+    ///
+    /// A server that has stalled must not look like a lock that others hold. So this call asks the server a second
+    /// before the deadline whether it still answers, unless the request was answered later than that.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], with the time of this wait, if the request is in line at the deadline, and
+    /// [`Error::Closed`] if the server does not answer any more. The request is withdrawn in both cases. Otherwise as
+    /// for [`acquired`](Pending::acquired).
+    ///
+    /// # Cancel safety
+    /// As for [`acquired`](Pending::acquired).
+    pub async fn acquired_by(self, deadline: Instant) -> Result<Guard, Error> {
+        /// How long before the deadline the server must have answered at least once.
+        const PROOF: Duration = Duration::from_secs(1);
+        let began = Instant::now();
+        let proof_at = deadline.checked_sub(PROOF).unwrap_or(began);
+        let mut answers = self.answered_at >= proof_at;
+        let asker = self.checkout.asker();
+        let mut asking = pin!(async {
+            sleep_until(proof_at.into()).await;
+            asker.ask().await
+        });
+        let mut acquired = pin!(self.acquired());
+        loop {
+            tokio::select! {
+                biased;
+                acquired = &mut acquired => return acquired,
+                // If this fails, the connection has ended, and `acquired` reports it.
+                answer = &mut asking, if !answers => match answer {
+                    Ok(()) => answers = true,
+                    Err(_) => return acquired.await,
+                },
+                () = sleep_until(deadline.into()) => {
+                    return Err(if answers {
+                        Error::Timeout(began.elapsed())
+                    } else {
+                        let text = "the server is silent: it has not answered a ping in time";
+                        Error::Closed(text.into())
+                    });
+                }
+            }
         }
     }
 

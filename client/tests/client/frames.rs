@@ -324,8 +324,8 @@ async fn granted_late(fake: &Fake) -> (Client, locktopus_client::Pending, crate:
         peer.send_state("1", "lock", "enqueued").await;
     };
     let (pending, ()) = soon(async { tokio::join!(client.enqueue(a()), serving) }).await;
-    // The test is about time, so no event can be awaited.
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    // Blocks the thread of all tasks, as a stop of the process does, for longer than the abandon timeout.
+    std::thread::sleep(Duration::from_millis(60));
     peer.send_state("1", "lock", "acquired").await;
     (client, pending.expect("in line"), peer)
 }
@@ -335,12 +335,15 @@ async fn a_grant_read_after_its_deadline_is_confirmed_first() {
     let fake = Fake::listen().await;
     let (_client, pending, mut peer) = granted_late(&fake).await;
     let serving = async {
-        // The answer to a ping is written when the next message is awaited.
         let next = soon(peer.0.next()).await.expect("a message");
         assert!(next.expect("a message").is_ping());
-        let _ = soon(futures_util::SinkExt::flush(&mut peer.0)).await;
+        // A peer that reads also answers pings.
+        peer.receive().await;
     };
-    let (guard, ()) = soon(async { tokio::join!(pending.acquired(), serving) }).await;
+    let guard = tokio::select! {
+        guard = soon(pending.acquired()) => guard,
+        () = serving => panic!("no more messages"),
+    };
     assert!(guard.expect("granted").abandon_timeout() > Duration::ZERO);
 }
 
@@ -387,4 +390,195 @@ async fn no_lock_is_granted_after_close_returns() {
     assert_eq!(peer.receive().await, None);
     let error = soon(second).await.expect("no panic").expect_err("closed");
     assert!(matches!(error, Error::Closed(_)), "{error}");
+}
+
+/// It once got the status of a lock that other clients hold.
+#[tokio::test]
+async fn a_server_that_never_answers_is_no_timeout_of_the_lock() {
+    let time = Duration::from_millis(50);
+    // Before the upgrade, and after the request.
+    let fake = Fake::listen().await;
+    let client = Client::new(fake.url()).expect("a URL");
+    let error = soon(client.lock_timeout(a(), time)).await;
+    let error = error.expect_err("no answer");
+    assert!(matches!(error, Error::Connect(_)), "{error}");
+
+    let fake = Fake::listen().await;
+    let options = Options::new(&fake.url()).expect("a URL");
+    let (client, mut peer) = fake.connected(options).await;
+    let locking = client.lock_timeout(a(), time);
+    let (locked, request) = soon(async { tokio::join!(locking, peer.receive()) }).await;
+    assert!(request.is_some());
+    let error = locked.expect_err("no answer");
+    assert!(
+        matches!(&error, Error::Closed(detail) if detail.to_string().contains("not answered the request")),
+        "{error}"
+    );
+    // The request is withdrawn, so a late grant does no harm.
+    peer.send_state("1", "lock", "acquired").await;
+    let withdrawal = peer.receive().await;
+    assert_eq!(withdrawal.as_deref(), Some(r#"{"action":"release"}"#));
+}
+
+#[tokio::test]
+async fn a_server_that_stalls_while_the_request_waits_is_no_timeout_of_the_lock() {
+    for answers in [true, false] {
+        let fake = Fake::listen().await;
+        let options = Options::new(&fake.url()).expect("a URL");
+        let (client, mut peer) = fake.connected(options).await;
+        let deadline = Instant::now() + Duration::from_millis(1_300);
+        let enqueueing = client.enqueue_by(a(), deadline);
+        let serving = async {
+            peer.receive().await.expect("a request");
+            peer.send_state("1", "lock", "enqueued").await;
+        };
+        let (pending, ()) = soon(async { tokio::join!(enqueueing, serving) }).await;
+        let acquiring = pending.expect("in line").acquired_by(deadline);
+        // A peer that reads also answers pings.
+        let reading = async {
+            if answers {
+                peer.receive().await;
+            }
+            std::future::pending().await
+        };
+        let error = tokio::select! {
+            acquired = soon(acquiring) => acquired.expect_err("not granted"),
+            never = reading => never,
+        };
+        assert_eq!(matches!(error, Error::Timeout(_)), answers, "{error}");
+        assert_eq!(matches!(error, Error::Closed(_)), !answers, "{error}");
+        assert!(Instant::now() >= deadline);
+    }
+}
+
+/// The client once stored the answers to all pings of a server that never reads: 1.8 GB in 9 s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answers_to_pings_of_a_server_that_does_not_read_fill_no_memory() {
+    /// More than the buffers of two sockets hold.
+    const FLOOD_BYTES: usize = 64 * 1024 * 1024;
+    let fake = Fake::listen().await;
+    let mut options = fake.impatient();
+    options.silence_limit = Duration::from_millis(500);
+    let (client, mut peer) = fake.connected(options).await;
+    let (guard, ()) = soon(async { tokio::join!(client.lock(a()), peer.grant("1")) }).await;
+    let guard = guard.expect("granted");
+    let mut frames = vec![];
+    for _ in 0..1024 {
+        frames.extend([0x89, 125]);
+        frames.extend([0; 125]);
+    }
+    let flood = async {
+        let mut sent = 0;
+        while sent < FLOOD_BYTES && peer.0.get_mut().write_all(&frames).await.is_ok() {
+            sent += frames.len();
+        }
+        sent
+    };
+    let sent = soon(flood).await;
+    assert!(sent < FLOOD_BYTES, "the client has read it all");
+    let lost = soon(guard.lost()).await;
+    assert!(matches!(lost.reason(), Error::Closed(_)), "{lost:?}");
+}
+
+/// Commands and pings once waited until a server stopped sending.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_messages_delays_no_release_and_hides_no_silence() {
+    for answers in [true, false] {
+        let fake = Fake::listen().await;
+        let (client, mut peer) = fake.connected(fake.impatient()).await;
+        let (guard, ()) = soon(async { tokio::join!(client.lock(a()), peer.grant("1")) }).await;
+        let guard = guard.expect("granted");
+        let (mut reader, mut writer) = peer.0.into_inner().into_split();
+        let flood = tokio::spawn(async move {
+            // Pongs that answer no ping: the client has nothing to write.
+            let frames = [0x8a, 0].repeat(4096);
+            while writer.write_all(&frames).await.is_ok() {}
+        });
+        if answers {
+            drop(guard);
+            let mut received = vec![];
+            let released = async {
+                // The masked frame of a release has its length in the second byte.
+                let release = [0x81, 0x80 | 20];
+                while !received.windows(2).any(|bytes| bytes == release) {
+                    reader.read_buf(&mut received).await.expect("open");
+                }
+            };
+            soon(released).await;
+        } else {
+            let lost = soon(guard.lost()).await;
+            assert!(lost.reason().to_string().contains("silent"), "{lost:?}");
+        }
+        flood.abort();
+    }
+}
+
+#[tokio::test]
+async fn an_endless_answer_to_the_upgrade_is_cut() {
+    for head in [
+        "HTTP/1.1 101 Switching Protocols\r\n",
+        "HTTP/1.1 401 Unauthorized\r\n\r\n",
+        "",
+    ] {
+        let fake = Fake::listen().await;
+        let serving = async {
+            let mut stream = fake.accept_stream().await;
+            let mut sent = head.len();
+            let line = format!("x: {}\r\n", "y".repeat(4000));
+            let mut open = stream.write_all(head.as_bytes()).await.is_ok();
+            while open && sent < 64 * 1024 * 1024 {
+                open = stream.write_all(line.as_bytes()).await.is_ok();
+                sent += line.len();
+            }
+            sent
+        };
+        let (client, sent) =
+            soon(async { tokio::join!(Client::connect(fake.url()), serving) }).await;
+        let error = client.expect_err("no upgrade").to_string();
+        assert!(error.len() < 400, "{error}");
+        assert!(sent < 64 * 1024 * 1024, "{head}: {sent} bytes were read");
+    }
+}
+
+#[tokio::test]
+async fn a_request_beyond_the_write_buffer_is_refused_before_it_is_sent() {
+    let fake = Fake::listen().await;
+    let client = Client::new(fake.url()).expect("a URL");
+    let long = "x".repeat(16 * 1024 * 1024);
+    let error = soon(client.lock([Resource::write([long])])).await;
+    let error = error.expect_err("too long").to_string();
+    assert!(error.contains("at most 16777216 are allowed"), "{error}");
+}
+
+#[tokio::test]
+async fn a_client_over_its_share_is_told_to_try_later() {
+    let again = || {
+        use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+        Message::Close(Some(CloseFrame {
+            code: 1013.into(),
+            reason: "over the share of this client".into(),
+        }))
+    };
+    // A waiting request is withdrawn; a lock stays for the abandon timeout.
+    let fake = Fake::listen().await;
+    let (client, mut peer) = fake.connected(fake.impatient()).await;
+    let serving = async {
+        peer.receive().await.expect("a request");
+        peer.send(again()).await;
+    };
+    let (locked, ()) = soon(async { tokio::join!(client.lock(a()), serving) }).await;
+    let error = locked.expect_err("refused");
+    assert!(
+        matches!(&error, Error::Connect(detail) if detail.to_string().contains("share")),
+        "{error}"
+    );
+
+    let options = Options::new(&fake.url()).expect("a URL");
+    let (client, mut peer) = fake.connected(options).await;
+    let (guard, ()) = soon(async { tokio::join!(client.lock(a()), peer.grant("1")) }).await;
+    let guard = guard.expect("granted");
+    peer.send(again()).await;
+    let lost = soon(guard.lost()).await;
+    assert!(matches!(lost.reason(), Error::Closed(_)), "{lost:?}");
+    assert!(lost.time_left() > Duration::from_secs(20));
 }
