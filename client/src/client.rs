@@ -149,7 +149,8 @@ impl Client {
             .acquired_by(deadline)
             .await
             .map_err(|error| match error {
-                Error::Timeout(_) => Error::Timeout(time),
+                // The server has a limit, too, which may be shorter.
+                Error::Timeout(_) if deadline <= Instant::now() => Error::Timeout(time),
                 error => error,
             })
     }

@@ -22,14 +22,17 @@ use argh::ArgsInfo as _;
 use argh_complete::Generator as _;
 use args::{Command, Locktopus};
 use output::{Failure, USAGE, complain, print_line, status};
+use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Instant;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1).peekable();
-    if arguments.next_if(|first| first == run::BECOME).is_some() {
-        return ExitCode::from(run::become_command(arguments));
+    let started = Instant::now();
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == run::GUARD) {
+        return ExitCode::from(run::guard());
     }
-    let (parsed, command) = match line::parse(arguments.collect()) {
+    let (parsed, command) = match line::parse(arguments) {
         Ok(parsed) => parsed,
         Err(exit) if exit.status.is_ok() => return status(print_line(&exit.output)),
         Err(exit) => {
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
     };
     let status = runtime.block_on(async {
         match parsed {
-            Command::Run(args) => ExitCode::from(run::run(&args, &command).await),
+            Command::Run(args) => ExitCode::from(run::run(&args, &command, started).await),
             Command::Locks(args) => status(locks::locks(&args).await),
             Command::Release(args) => status(locks::release(&args).await),
             Command::Status(args) => status(locks::status(&args).await),

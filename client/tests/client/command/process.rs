@@ -61,6 +61,11 @@ impl Process {
         }
     }
 
+    /// The process id on the next line of its standard output.
+    pub(crate) fn pid_line(&mut self) -> Pid {
+        Pid::from_raw(self.line().parse().expect("a number")).expect("a process")
+    }
+
     /// The next line of its standard output.
     pub(crate) fn line(&mut self) -> String {
         // A byte at a time, so that nothing is read ahead.
@@ -146,6 +151,16 @@ impl Server {
         Process(command.spawn().expect("starts"))
     }
 
+    /// Waits until the command says that it waits.
+    pub(crate) fn until_waiting(run: &mut Process) {
+        let mut line = String::new();
+        let stderr = run.0.stderr.as_mut().expect("piped");
+        // A byte at a time, so that nothing is read ahead.
+        let mut stderr = BufReader::with_capacity(1, stderr);
+        stderr.read_line(&mut line).expect("text");
+        assert!(line.contains("waiting for"), "{line}");
+    }
+
     /// Holds `a` until it is dropped.
     pub(crate) fn holder(&self) -> Process {
         let mut holder = self.spawn(&[
@@ -196,6 +211,24 @@ pub(crate) fn until_stopped(pid: Pid, stopped: bool) {
     let start = Instant::now();
     while (state(pid) == Some('T')) != stopped {
         assert!(start.elapsed() < PATIENCE, "{:?}", state(pid));
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The parent of a process.
+pub(crate) fn parent(pid: Pid) -> Pid {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    let stat = stat.expect("a process");
+    let fields = stat.rsplit_once(") ").expect("a name").1;
+    let parent = fields.split(' ').nth(1).expect("a parent");
+    Pid::from_raw(parent.parse().expect("a number")).expect("a process")
+}
+
+/// Waits until the process has ended.
+pub(crate) fn until_ended(pid: Pid) {
+    let start = Instant::now();
+    while is_running(pid) {
+        assert!(start.elapsed() < PATIENCE, "{pid:?} still runs");
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -1,113 +1,219 @@
-//! The command that runs under the lock, and its process group.
+//! The command that runs under the lock, behind its guardian.
 
+use super::family::Family;
+use super::guardian::{GUARD, Order, Report};
 use super::signals::Signals;
-use crate::output::{USAGE, complain};
-use rustix::io::Errno;
-use rustix::process::{
-    Pid, Signal, getpgrp, getpid, getppid, kill_process, kill_process_group,
-    test_kill_process_group,
-};
+use crate::output::complain;
+use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process};
 use rustix::termios::tcgetpgrp;
-use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::ExitStatus;
-use tokio::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+const GUARDIAN_ENDED: &str = "the guardian of the command has ended; the command gets SIGKILL";
 
 /// The status that a shell gives for a command that a signal ended.
 pub(crate) fn status_of_signal(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
-/// The running command.
-pub(crate) struct Child {
-    process: tokio::process::Child,
-    pid: Option<Pid>,
+/// The process that ends the command if we are killed; see `guardian`.
+pub(crate) struct Guardian {
+    process: std::process::Child,
     /// Away from a terminal the command has a process group of its own, so that all processes it started can be
     /// stopped. On a terminal it stays in our group: the job control of the shell knows no other, and the terminal
     /// stops a process of another group that reads from it.
     own_group: bool,
+    /// Whether the guardian may be killed: it has no command, or the command has ended.
+    idle: bool,
+    command: Option<Pid>,
+    reports: Lines<BufReader<OwnedReadHalf>>,
+    orders: OwnedWriteHalf,
 }
 
-impl Child {
-    pub(crate) fn start(
-        command: &[OsString],
-        environment: &[(&str, String)],
+impl Guardian {
+    /// Starts the guardian.
+    pub(crate) fn start() -> io::Result<Guardian> {
+        let own_group = !on_terminal();
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let (reports, orders) = tokio::net::UnixStream::from_std(ours)?.into_split();
+        // If the guardian is killed, we adopt what the command has started.
+        #[cfg(target_os = "linux")]
+        rustix::process::set_child_subreaper(Some(getpid()))?;
+        // On Linux this link names the running program even if its file is replaced or deleted.
+        let this = match cfg!(target_os = "linux") {
+            true => "/proc/self/exe".into(),
+            false => std::env::current_exe()?,
+        };
+        let mut command = Command::new(this);
+        command.arg0("locktopus").arg(GUARD);
+        command.stdin(Stdio::from(OwnedFd::from(theirs)));
+        if own_group {
+            // A SIGKILL to our group must not reach it.
+            command.process_group(0);
+        }
+        Ok(Guardian {
+            process: command.spawn()?,
+            own_group,
+            idle: true,
+            command: None,
+            reports: BufReader::new(reports).lines(),
+            orders,
+        })
+    }
+
+    /// Whether the command gets a process group of its own.
+    pub(crate) fn own_group(&self) -> bool {
+        self.own_group
+    }
+
+    /// Lets the guardian run the command.
+    ///
+    /// # Errors
+    /// The status that a shell gives for a command that cannot be run, and the reason.
+    pub(crate) async fn run(
+        mut self,
+        order: &Order,
         signals: &Signals,
     ) -> Result<Child, (u8, String)> {
-        let Some((program, arguments)) = command.split_first() else {
-            return Err((USAGE, "no command".to_owned()));
-        };
-        let own_group = !on_terminal();
-        let mut command = end_with_us(program);
-        command.args(arguments);
-        command.envs(environment.iter().map(|(name, value)| (name, value)));
-        if own_group {
-            command.process_group(0);
+        if self.own_group {
             // Before the command starts, since it must never run while we are stopped: a stop of our group does not
             // reach the group of the command.
             signals
                 .take_job_control()
                 .map_err(|error| (126, format!("cannot listen for signals: {error}")))?;
         }
-        let process = command
-            .spawn()
-            .map_err(|error| cannot_run(program, &error))?;
-        let pid = process.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        self.idle = false;
+        let sent = async {
+            let rest = order.announce(self.orders.as_ref())?;
+            self.orders.write_all(&rest).await?;
+            self.report().await
+        };
+        let command = match sent.await {
+            Ok(Report::Started(command)) => command,
+            Ok(Report::Failed(status, reason)) => {
+                self.idle = true;
+                return Err((status, reason));
+            }
+            // The command may run already.
+            _ => return Err((self.replace().await, GUARDIAN_ENDED.to_owned())),
+        };
+        self.command = Some(command);
         Ok(Child {
-            process,
-            pid,
-            own_group,
+            family: Family {
+                root: Pid::from_child(&self.process),
+                command: self.command,
+                own_group: self.own_group,
+                with_job: !self.own_group,
+            },
+            guardian: self,
         })
     }
 
-    /// Waits for the end of the command.
-    pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
-        self.process.wait().await
+    /// Does the duty of a guardian that has ended: kills what it has guarded, which is ours now. Returns the exit
+    /// status of the command.
+    async fn replace(&mut self) -> u8 {
+        self.idle = true;
+        // If it does not answer for another reason, it ends here.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let family = Family {
+            root: getpid(),
+            command: self.command,
+            own_group: self.own_group,
+            with_job: false,
+        };
+        if let Err(error) = family.kill() {
+            complain(&format!("cannot signal the command: {error}"));
+        }
+        // The lock is released next.
+        family.gone().await;
+        status_of_signal(Signal::KILL.as_raw())
+    }
+
+    async fn report(&mut self) -> io::Result<Report> {
+        let line = self.reports.next_line().await?;
+        let report = line.as_deref().map(Report::read);
+        match report {
+            Some(Some(report)) => Ok(report),
+            Some(None) => Err(io::ErrorKind::InvalidData.into()),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        // Otherwise it would outlive us for a moment. If the command still runs, the end of the socket tells the
+        // guardian to end it.
+        if self.idle {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+}
+
+/// The running command.
+pub(crate) struct Child {
+    guardian: Guardian,
+    family: Family,
+}
+
+impl Child {
+    /// Waits for the end of the command, and returns its status.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub(crate) async fn ended(&mut self) -> u8 {
+        let status = match self.guardian.report().await {
+            Ok(Report::Ended(status)) => status,
+            _ => {
+                complain(GUARDIAN_ENDED);
+                self.guardian.replace().await
+            }
+        };
+        self.guardian.idle = true;
+        status
     }
 
     /// Passes on a signal that we received.
     ///
     /// # Errors
-    /// As for [`send_to_all`](Child::send_to_all).
+    /// As for [`signal_group`](Child::signal_group).
     pub(crate) fn pass_on(&self, signal: Signal) -> io::Result<()> {
-        if self.own_group && is_to_end(signal) {
+        if self.family.own_group && is_to_end(signal) {
             // A terminal does the same. Otherwise the processes that the command started would go on without a lock.
-            return self.send_to_all(signal);
+            return self.signal_group(signal);
         }
         // The terminal sends these two to the whole foreground group, and so also to the command.
         let from_terminal = matches!(signal, Signal::INT | Signal::QUIT);
-        if from_terminal && !self.own_group && in_foreground() {
+        if from_terminal && !self.family.own_group && in_foreground() {
             return Ok(());
         }
-        self.send(signal)
+        self.signal(signal)
     }
 
     /// Continues a command with a process group of its own, so that it receives a signal that is to end it.
     pub(crate) fn wake_for(&self, signal: Signal) {
-        if self.own_group && is_to_end(signal) {
+        if self.family.own_group && is_to_end(signal) {
             // A permission error was reported for the first signal already.
-            let _ = self.send_to_all(Signal::CONT);
+            let _ = self.signal_group(Signal::CONT);
         }
     }
 
     /// Sends a signal to the command, if it still runs.
-    fn send(&self, signal: Signal) -> io::Result<()> {
-        // After the wait another process may have the process id.
-        match self.pid.filter(|_| self.process.id().is_some()) {
-            Some(pid) => sent(kill_process(pid, signal)),
-            None => Ok(()),
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        // After its end another process may have the process id.
+        match self.guardian.idle {
+            false => self.family.signal_command(signal),
+            true => Ok(()),
         }
-    }
-
-    /// Whether a process of the command's group is left. False if the command has no group of its own.
-    pub(crate) fn group_lives(&self) -> bool {
-        self.own_group
-            && self.pid.is_some_and(|pid| {
-                // A permission error means that the process exists.
-                test_kill_process_group(pid) != Err(Errno::SRCH)
-            })
     }
 
     /// Sends a signal to the command, and to all processes of its group if it has one of its own.
@@ -115,82 +221,25 @@ impl Child {
     /// # Errors
     /// If we have no permission, as for a command of another user under `sudo`. A command that has ended is not an
     /// error.
-    pub(crate) fn send_to_all(&self, signal: Signal) -> io::Result<()> {
-        match self.pid {
+    pub(crate) fn signal_group(&self, signal: Signal) -> io::Result<()> {
+        match self.family.own_group {
             // The id belongs to the group for as long as the group has a process.
-            Some(pid) if self.own_group => sent(kill_process_group(pid, signal)),
-            _ => self.send(signal),
+            true => self.family.signal_group(signal),
+            false => self.signal(signal),
         }
     }
-}
 
-/// The status that a shell gives for a command that cannot be run, and the reason.
-fn cannot_run(program: &OsStr, error: &io::Error) -> (u8, String) {
-    let status = if error.kind() == io::ErrorKind::NotFound {
-        127
-    } else {
-        126
-    };
-    let text = format!("cannot run {}: {error}", program.to_string_lossy());
-    (status, text)
-}
-
-/// A command that gets SIGTERM when we end, even by SIGKILL: from then on its lock is not kept alive.
-///
-/// Only the process that is to receive the signal can request it from the kernel. So it starts as this program, which
-/// makes the request and then executes the command.
-fn end_with_us(program: &OsStr) -> Command {
-    let this = std::env::current_exe().ok();
-    match this.filter(|this| cfg!(target_os = "linux") && this.exists()) {
-        Some(this) => {
-            let mut command = Command::new(this);
-            command
-                .arg(BECOME)
-                .arg(std::process::id().to_string())
-                .arg(program);
-            command
-        }
-        None => Command::new(program),
+    /// The processes that run under the lock: all that the command has started, and on a terminal also the rest of the
+    /// job, such as the other commands of a pipeline.
+    pub(crate) fn family(&self) -> &Family {
+        &self.family
     }
-}
-
-/// The first argument of the process that is to become the command. The process id of its parent and the command
-/// follow.
-pub(crate) const BECOME: &str = "--become";
-
-/// Becomes the command. Returns the exit status if that fails.
-pub(crate) fn become_command(mut arguments: impl Iterator<Item = OsString>) -> u8 {
-    let parent = arguments.next().and_then(|id| id.to_str()?.parse().ok());
-    let Some((parent, program)) = parent.zip(arguments.next()) else {
-        complain("--become is internal; see --help");
-        return USAGE;
-    };
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::TERM)) {
-        complain(&format!("the command will not end with locktopus: {error}"));
-    }
-    // The parent may have ended before the request.
-    if getppid() != Pid::from_raw(parent) {
-        return status_of_signal(Signal::TERM.as_raw());
-    }
-    let error = std::process::Command::new(&program).args(arguments).exec();
-    let (status, text) = cannot_run(&program, &error);
-    complain(&text);
-    status
 }
 
 /// Whether the purpose of a signal is to end its receiver. The others are for the command alone: a process that it
 /// started may not handle them, and would end.
 fn is_to_end(signal: Signal) -> bool {
     [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].contains(&signal)
-}
-
-/// The receiver may just have ended, which is not an error.
-fn sent(result: Result<(), Errno>) -> io::Result<()> {
-    match result {
-        Ok(()) | Err(Errno::SRCH) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// The status that a shell gives for the end of a command.

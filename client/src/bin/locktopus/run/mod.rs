@@ -7,15 +7,18 @@
 //! ```
 
 mod child;
+mod family;
+mod guardian;
 mod signals;
 mod supervise;
 
-pub(crate) use child::{BECOME, become_command};
+pub(crate) use guardian::{GUARD, guard};
 
 use crate::args;
 use crate::output::{Failure, USAGE, complain, explain};
 use crate::show;
-use child::{Child, status_of_signal};
+use child::{Guardian, status_of_signal};
+use guardian::Order;
 use indicatif::{ProgressBar, ProgressStyle};
 use locktopus_client::protocol::pages::RequestState;
 use locktopus_client::{Client, Error, Filter, Guard, Options, Pending, Resource};
@@ -29,6 +32,13 @@ use tokio::time::{sleep, timeout};
 
 /// Exit status if the server cannot be reached or refuses: `EX_UNAVAILABLE` of sysexits.h.
 const UNAVAILABLE: u8 = 69;
+
+/// Exit status if the command cannot be run, as a shell gives it.
+const CANNOT_RUN: u8 = 126;
+
+/// How long the withdrawal of a request may take. It needs no answer: the server reads it even if this process has
+/// ended.
+const WITHDRAWAL_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How long the confirmation of a release may take.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,9 +62,9 @@ impl From<Error> for NoLock {
     }
 }
 
-/// Runs the command, and returns the exit status.
-pub(crate) async fn run(args: &args::Run, command: &[OsString]) -> u8 {
-    let plan = match Plan::new(args, command) {
+/// Runs the command, and returns the exit status. The timeout counts from `started`.
+pub(crate) async fn run(args: &args::Run, command: &[OsString], started: Instant) -> u8 {
+    let plan = match Plan::new(args, command, started) {
         Ok(plan) => plan,
         Err(failure) => {
             failure.complain();
@@ -68,8 +78,18 @@ pub(crate) async fn run(args: &args::Run, command: &[OsString]) -> u8 {
             return UNAVAILABLE;
         }
     };
+    // Before the lock is requested, since the file of this program may be replaced during the wait.
+    let guardian = match Guardian::start() {
+        Ok(guardian) => guardian,
+        Err(error) => {
+            complain(&format!(
+                "cannot start the guardian of the command: {error}"
+            ));
+            return CANNOT_RUN;
+        }
+    };
     match plan.obtain_or_signal(&mut signals).await {
-        Ok(Ok(guard)) => plan.run_under(guard, command, &mut signals).await,
+        Ok(Ok(guard)) => plan.run_under(guard, guardian, command, &mut signals).await,
         Ok(Err(NoLock::Conflict(text))) => {
             if !args.quiet {
                 complain(&text);
@@ -92,13 +112,15 @@ struct Plan {
     options: Options,
     resources: Vec<Resource>,
     timeout: Option<Duration>,
+    /// When the timeout is over. It covers connecting, asking and waiting.
+    deadline: Option<Instant>,
     try_: bool,
     quiet: bool,
     grace: Duration,
 }
 
 impl Plan {
-    fn new(args: &args::Run, command: &[OsString]) -> Result<Plan, Failure> {
+    fn new(args: &args::Run, command: &[OsString], started: Instant) -> Result<Plan, Failure> {
         let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
         let Some(program) = command.first() else {
             return usage("no command; it comes after --");
@@ -126,21 +148,21 @@ impl Plan {
                 "the grace is {grace:?}; at most half of the abandon timeout is allowed, {longest:?}"
             ));
         }
+        // The client notices a server that has stopped answering within 5/12 of the abandon timeout. Together with the
+        // grace that is at most 11/12.
         options.abandon_timeout = abandon_timeout;
-        // The client notices a server that has stopped answering after the silence limit and two ping intervals.
-        // Together with the grace that is at most 11/12 of the abandon timeout.
-        options.silence_limit = options.silence_limit.min(abandon_timeout / 4);
-        options.ping_interval = options.ping_interval.min(abandon_timeout / 12);
         options.max_idle_connections = 1;
         options.client_name = args
             .name
             .clone()
             .or(options.client_name)
             .or_else(|| Some(default_name(program)));
+        let timeout = args.timeout.filter(|time| !time.is_zero());
         Ok(Plan {
             options,
             resources,
-            timeout: args.timeout.filter(|time| !time.is_zero()),
+            timeout,
+            deadline: timeout.map(|time| started + time),
             // A timeout of zero would expire before the server can answer, so it means --try.
             try_: args.try_ || args.timeout == Some(Duration::ZERO),
             quiet: args.quiet,
@@ -154,7 +176,7 @@ impl Plan {
     ) -> Result<Result<Guard, NoLock>, Signal> {
         let mut client = None;
         let obtained = {
-            let mut obtaining = std::pin::pin!(self.obtain_in_time(&mut client));
+            let mut obtaining = std::pin::pin!(self.obtain(&mut client));
             loop {
                 tokio::select! {
                     obtained = &mut obtaining => break Ok(obtained),
@@ -170,50 +192,48 @@ impl Plan {
         if !matches!(obtained, Ok(Ok(_)))
             && let Some(client) = client
         {
-            let _ = timeout(RELEASE_TIMEOUT, client.close()).await;
+            let _ = timeout(WITHDRAWAL_TIMEOUT, client.close()).await;
         }
         obtained
     }
 
-    async fn obtain_in_time(&self, client: &mut Option<Client>) -> Result<Guard, NoLock> {
-        let Some(time) = self.timeout else {
-            return self.obtain(client).await;
-        };
-        match timeout(time, self.obtain(client)).await {
-            Ok(obtained) => obtained,
-            // A server that does not answer is not a conflict.
-            Err(_) if client.is_none() => {
-                let text = format!("no answer within {time:?}");
-                Err(NoLock::Failed(Error::Connect(text.into())))
-            }
-            Err(_) => {
-                let set = show::set(&self.resources);
-                let text = format!("{set}: not granted within {time:?}");
-                Err(NoLock::Conflict(text))
-            }
-        }
-    }
-
     async fn obtain(&self, client: &mut Option<Client>) -> Result<Guard, NoLock> {
-        let client = client.insert(Client::connect(self.options.clone()).await?);
-        let pending = client.enqueue(self.resources.iter().cloned()).await?;
+        let client = client.insert(Client::new(self.options.clone())?);
+        let resources = self.resources.iter().cloned();
+        let pending = match self.deadline {
+            Some(deadline) => client.enqueue_by(resources, deadline).await?,
+            None => client.enqueue(resources).await?,
+        };
         if pending.is_acquired() {
             return Ok(pending.acquired().await?);
         }
+        let set = show::set(&self.resources);
         if self.try_ {
-            let set = show::set(&self.resources);
             pending.withdraw().await?;
             return Err(NoLock::Conflict(format!("{set}: held by another client")));
         }
-        self.wait(client, pending).await
+        self.wait(client, pending)
+            .await
+            .map_err(|error| match error {
+                Error::Timeout(_) => {
+                    let time = self.timeout.unwrap_or_default();
+                    NoLock::Conflict(format!("{set}: not granted within {time:?}"))
+                }
+                error => NoLock::Failed(error),
+            })
     }
 
     /// Waits for the grant, and shows the holder meanwhile.
-    async fn wait(&self, client: &Client, pending: Pending) -> Result<Guard, NoLock> {
+    async fn wait(&self, client: &Client, pending: Pending) -> Result<Guard, Error> {
         let id = pending.id().to_owned();
-        let mut acquired = std::pin::pin!(pending.acquired());
+        let mut acquired = std::pin::pin!(async {
+            match self.deadline {
+                Some(deadline) => pending.acquired_by(deadline).await,
+                None => pending.acquired().await,
+            }
+        });
         if self.quiet {
-            return Ok(acquired.await?);
+            return acquired.await;
         }
         let text = format!("waiting for {}", show::set(&self.resources));
         // The spinner is hidden if standard error is not a terminal.
@@ -240,7 +260,7 @@ impl Plan {
             never = show => never,
         };
         spinner.finish_and_clear();
-        Ok(guard?)
+        guard
     }
 
     /// A description of the request for which ours waits. `None` if the server has no such page, or if the listing is
@@ -274,12 +294,13 @@ impl Plan {
     }
 
     /// Runs the command while the lock is held.
-    async fn run_under(&self, guard: Guard, command: &[OsString], signals: &mut Signals) -> u8 {
-        let resources = serde_json::to_string(&self.resources).unwrap_or_default();
-        let environment = [
-            ("LOCKTOPUS_TOKEN", guard.id().to_owned()),
-            ("LOCKTOPUS_RESOURCES", resources),
-        ];
+    async fn run_under(
+        &self,
+        guard: Guard,
+        guardian: Guardian,
+        command: &[OsString],
+        signals: &mut Signals,
+    ) -> u8 {
         // The process may have been stopped between the grant and now.
         if guard.deadline() <= Instant::now() {
             complain(
@@ -287,7 +308,14 @@ impl Plan {
             );
             return UNAVAILABLE;
         }
-        let (status, lost) = match Child::start(command, &environment, signals) {
+        let order = Order {
+            command: command.to_vec(),
+            token: guard.id().to_owned(),
+            resources: serde_json::to_string(&self.resources).unwrap_or_default(),
+            own_group: guardian.own_group(),
+            grace: self.grace,
+        };
+        let (status, lost) = match guardian.run(&order, signals).await {
             Ok(child) => {
                 Supervisor::new(child, &guard, self.grace)
                     .outcome(signals)

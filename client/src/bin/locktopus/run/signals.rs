@@ -19,6 +19,21 @@ const PASSED_ON: [Signal; 6] = [
 /// `Child`.
 const JOB_CONTROL: [Signal; 2] = [Signal::TSTP, Signal::CONT];
 
+/// The signals that a terminal sends to a job in the background.
+const BACKGROUND: [Signal; 2] = [Signal::TTIN, Signal::TTOU];
+
+/// Lets this process survive the signals that are for the command or for the job. Only SIGKILL ends it then, and only
+/// SIGSTOP stops it. In the command they have their default action.
+pub(crate) fn survive() -> io::Result<()> {
+    let ignored = ignored();
+    let all = PASSED_ON.into_iter().chain(JOB_CONTROL).chain(BACKGROUND);
+    for survived in all.filter(|signal| !ignored.contains(signal)) {
+        // The handler stays when the stream is dropped.
+        let _ = signal(SignalKind::from_raw(survived.as_raw()))?;
+    }
+    Ok(())
+}
+
 /// The received signals.
 pub(crate) struct Signals {
     sender: mpsc::UnboundedSender<Signal>,
@@ -79,6 +94,6 @@ fn ignored() -> Vec<Signal> {
     let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     let mask = mask.unwrap_or(0);
     let is_ignored = |signal: &Signal| mask >> (signal.as_raw() - 1) & 1 == 1;
-    let known = PASSED_ON.into_iter().chain(JOB_CONTROL);
+    let known = PASSED_ON.into_iter().chain(JOB_CONTROL).chain(BACKGROUND);
     known.filter(is_ignored).collect()
 }

@@ -12,16 +12,17 @@
 //! W2. A command that was stopped with this process is continued only once the lock is known to be still held, or while
 //!     there is time left to end it.
 
-use super::child::{Child, status_of, stop_ourselves};
+use super::child::{Child, stop_ourselves};
 use super::signals::Signals;
 use crate::output::{complain, explain};
 use locktopus_client::{Error, Guard, Lost};
 use rustix::process::Signal;
+use std::io;
 use std::time::{Duration, Instant};
 use tokio::time::{interval, sleep_until};
 
-/// How often to check whether the process group of a command that lost its lock has ended.
-const GROUP_INTERVAL: Duration = Duration::from_millis(20);
+/// How often to check whether all processes that lost the lock have ended.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(crate) struct Supervisor<'a> {
     child: Child,
@@ -59,9 +60,9 @@ impl<'a> Supervisor<'a> {
     pub(crate) async fn outcome(mut self, signals: &mut Signals) -> (u8, bool) {
         let guard = self.guard;
         let mut lost = std::pin::pin!(guard.lost());
-        let ended = loop {
+        let status = loop {
             tokio::select! {
-                ended = self.child.ended() => break ended,
+                status = self.child.ended() => break status,
                 signal = signals.next() => self.receive(signal),
                 lost = &mut lost, if self.kill_at.is_none() => self.lose(&lost),
                 () = until(self.kill_at), if !self.killed => self.kill(),
@@ -75,36 +76,30 @@ impl<'a> Supervisor<'a> {
             }
         };
         if self.kill_at.is_some() {
-            self.wait_for_group(signals).await;
+            self.wait_for_family(signals).await;
         }
-        let status = ended.map_or_else(
-            |error| {
-                complain(&format!("cannot wait for the command: {error}"));
-                u8::MAX
-            },
-            status_of,
-        );
         (status, self.kill_at.is_some())
     }
 
     /// Waits for the processes that the command started. They have lost the lock, too, and get the same grace.
-    async fn wait_for_group(&mut self, signals: &mut Signals) {
+    async fn wait_for_family(&mut self, signals: &mut Signals) {
         // No event reports the end of processes that are not children of this process.
-        let mut checks = interval(GROUP_INTERVAL);
-        while !self.killed && self.child.group_lives() {
+        let mut checks = interval(CHECK_INTERVAL);
+        while !self.killed && self.child.family().lives() {
             tokio::select! {
                 _ = checks.tick() => {}
                 signal = signals.next() => self.receive(signal),
                 () = until(self.kill_at) => self.kill(),
             }
         }
+        self.child.family().gone().await;
     }
 
     fn receive(&mut self, signal: Signal) {
         match signal {
             Signal::TSTP => {
                 // If the command runs on, its lock must be kept alive.
-                if let Err(error) = self.child.send_to_all(Signal::STOP) {
+                if let Err(error) = self.child.signal_group(Signal::STOP) {
                     complain(&format!(
                         "cannot stop the command, so locktopus goes on, too: {error}"
                     ));
@@ -145,7 +140,7 @@ impl<'a> Supervisor<'a> {
     fn go_on(&mut self) {
         self.stopped = Stopped::No;
         // Without permission to send this signal, SIGSTOP has failed, too, and the command runs.
-        let _ = self.child.send_to_all(Signal::CONT);
+        let _ = self.child.signal_group(Signal::CONT);
     }
 
     fn lose(&mut self, lost: &Lost) {
@@ -163,9 +158,10 @@ impl<'a> Supervisor<'a> {
         complain(&format!(
             "the lock is lost: {reason}; the command gets SIGTERM"
         ));
-        self.end_by(Signal::TERM);
-        // A stopped process would not receive SIGTERM.
-        self.go_on();
+        self.report_failure(self.child.family().signal(Signal::TERM));
+        // A stopped process would not receive SIGTERM. A permission error was reported for that signal already.
+        let _ = self.child.family().signal(Signal::CONT);
+        self.stopped = Stopped::No;
     }
 
     fn kill(&mut self) {
@@ -178,14 +174,14 @@ impl<'a> Supervisor<'a> {
     }
 
     fn end_at_once(&mut self) {
-        self.end_by(Signal::KILL);
+        self.report_failure(self.child.family().kill());
         self.killed = true;
     }
 
-    fn end_by(&self, signal: Signal) {
-        if let Err(error) = self.child.send_to_all(signal) {
+    fn report_failure(&self, signalled: io::Result<()>) {
+        if let Err(error) = signalled {
             complain(&format!(
-                "cannot signal the command, which runs on without the lock: {error}"
+                "cannot signal the command or a process that it started, which runs on without the lock: {error}"
             ));
         }
     }
