@@ -7,6 +7,7 @@ mod flags;
 mod values;
 
 use crate::error::ConfigError;
+use crate::shares;
 use argh::{ArgsInfo, FromArgValue, FromArgs};
 use flags::{Flags, PROGRAM, problem, read};
 use locktopus_engine::{MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
@@ -107,6 +108,11 @@ pub struct Config {
     /// most connections at one time (LOCKTOPUS_MAX_CONNECTIONS; default 10000)
     #[argh(option, arg_name = "number", from_str_fn(number::<_, 1, 1_000_000>), default = "10_000")]
     pub max_connections: usize,
+
+    /// most bytes of memory for all messages that are not complete, and for all requests, held or waiting
+    /// (LOCKTOPUS_MAX_REQUEST_BYTES; default 268435456)
+    #[argh(option, arg_name = "number", from_str_fn(number::<_, 65_536, { isize::MAX as usize }>), default = "268_435_456")]
+    pub max_request_bytes: usize,
 
     /// percentage of each limit that every client can use; beyond it, a client can use the rest as long as this
     /// percentage of the limit stays free for others. A client is an auth token or, without tokens, an address
@@ -233,6 +239,18 @@ impl Config {
         }
     }
 
+    /// The memory that the largest message and its request need.
+    fn largest_request(&self) -> usize {
+        // The shortest resource is `{"type":"r"}`, followed by a comma.
+        let resources = self.max_resources.min(self.max_message_bytes / 13);
+        shares::request_bytes(self.max_message_bytes, resources) + self.max_message_bytes
+    }
+
+    /// The memory for messages that one client can have.
+    fn most_request_bytes(&self) -> usize {
+        shares::most(self.max_request_bytes, self.share)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let fail = |problem| Err(ConfigError::Combination(problem));
         if !self.ping_interval.is_zero() && self.ping_timeout <= self.ping_interval {
@@ -243,6 +261,14 @@ impl Config {
         }
         if self.handshake_timeout.is_zero() {
             return fail("--handshake-timeout must be longer than 0".to_owned());
+        }
+        let (needed, most) = (self.largest_request(), self.most_request_bytes());
+        if needed > most {
+            return fail(format!(
+                "--max-request-bytes ({}) and --share ({}) leave {most} bytes to one client, but a message of \
+                 --max-message-bytes ({}) with --max-resources ({}) needs {needed}",
+                self.max_request_bytes, self.share, self.max_message_bytes, self.max_resources
+            ));
         }
         if self.default_abandon_timeout > self.max_abandon_timeout {
             return fail(format!(

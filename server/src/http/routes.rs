@@ -191,7 +191,7 @@ fn upgrade(
     let websocket_config = websocket_config(config.max_message_bytes);
     let (handshake, websocket) = hyper_tungstenite::upgrade(&mut request, Some(websocket_config))
         .map_err(|error| Refusal::bad_handshake(&error))?;
-    let place = shared.shares.connections.try_take(party, 1);
+    let place = shared.shares.place(party);
     let place = place.map_err(|refused| Refusal::no_place(refused, "connections"))?;
     let id = site.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
     let client = Client {

@@ -3,6 +3,7 @@
 use super::Party;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 
 /// A map for so few parties keeps its memory.
 const KEPT_PARTIES: usize = 16;
@@ -19,6 +20,18 @@ pub(crate) enum Refused {
         whole: usize,
     },
 }
+
+/// Other rooms have sentences for clients; this one is for logs.
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refused::Full { .. } => "too little is free",
+            Refused::OverShare { .. } => "the client is over its share",
+        })
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// The amounts that parties have taken of a whole.
 #[derive(Debug)]
@@ -78,6 +91,12 @@ impl Ledger {
     pub(super) fn is_empty(&self) -> bool {
         self.taken == 0 && self.by_party.is_empty()
     }
+}
+
+/// The most that one party alone can take of a whole.
+pub(crate) fn most(whole: usize, percent: usize) -> usize {
+    let share = share(whole, percent).min(whole);
+    share.max(whole - share)
 }
 
 /// A percentage of the whole, rounded up, and 1 at least.
@@ -162,7 +181,7 @@ mod tests {
                 // In every state, one party leaves a share to the others, unless the share is over a half.
                 for party in 0..4 {
                     let (_, own) = sums(&taken, party);
-                    prop_assert!(own <= share.max(whole - share));
+                    prop_assert!(own <= most(whole, percent));
                 }
             }
             for (party, amount) in taken {
@@ -191,16 +210,18 @@ mod tests {
 
     #[test]
     fn small_wholes_are_shared_sensibly() {
-        let most = |whole, percent| {
+        let alone = |whole, percent| {
             let mut ledger = Ledger::new(whole, percent);
             let party = Party::of_token(1);
-            (0..).take_while(|_| ledger.take(party, 1).is_ok()).count()
+            let taken = (0..).take_while(|_| ledger.take(party, 1).is_ok()).count();
+            assert_eq!(taken, most(whole, percent));
+            taken
         };
-        let alone: Vec<usize> = (1..=8).map(|whole| most(whole, 25)).collect();
-        assert_eq!(alone, [1, 1, 2, 3, 3, 4, 5, 6]);
-        let half: Vec<usize> = (1..=4).map(|whole| most(whole, 50)).collect();
+        let quarter: Vec<usize> = (1..=8).map(|whole| alone(whole, 25)).collect();
+        assert_eq!(quarter, [1, 1, 2, 3, 3, 4, 5, 6]);
+        let half: Vec<usize> = (1..=4).map(|whole| alone(whole, 50)).collect();
         assert_eq!(half, [1, 1, 2, 2]);
-        let all: Vec<usize> = (1..=4).map(|whole| most(whole, 100)).collect();
+        let all: Vec<usize> = (1..=4).map(|whole| alone(whole, 100)).collect();
         assert_eq!(all, [1, 2, 3, 4]);
     }
 

@@ -20,14 +20,17 @@
 //! P3. A party with nothing taken occupies no memory.
 
 mod ledger;
+mod memory;
 mod party;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
 use ledger::Ledger;
-pub(crate) use ledger::Refused;
+pub(crate) use ledger::{Refused, most};
+pub(crate) use memory::{Memory, request_bytes};
 pub(crate) use party::Party;
 use prometheus::IntCounter;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -43,6 +46,9 @@ pub(crate) struct Shares {
     pub(crate) sockets: Pool,
     /// Connections that are open or have left a lock behind.
     pub(crate) connections: Pool,
+    /// Bytes of messages that are not complete, and of requests that are outstanding, besides what belongs to the
+    /// places of their connections.
+    pub(crate) memory: Pool,
     /// Long answers that are made or sent.
     pub(crate) answers: Pool,
     /// Requests that wait for their long answer.
@@ -55,9 +61,36 @@ impl Shares {
         Shares {
             sockets: pool("sockets", config.max_connections),
             connections: pool("connections", config.max_connections),
+            memory: pool("memory", config.max_request_bytes),
             answers: pool("answers", ANSWERS),
             waiting_answers: pool("answers", WAITING_ANSWERS),
         }
+    }
+
+    /// Takes a place for a connection.
+    ///
+    /// # Errors
+    /// [`Refused`] if all places are taken, or the party is over its share.
+    pub(crate) fn place(&self, party: Party) -> Result<Place, Refused> {
+        let taken = self.connections.try_take(party, 1)?;
+        let memory = Mutex::new(Memory::new(&self.memory, party));
+        Ok(Place {
+            memory,
+            _taken: taken,
+        })
+    }
+}
+
+/// The place of a connection, and the memory of its message and its request.
+#[derive(Debug)]
+pub(crate) struct Place {
+    memory: Mutex<Memory>,
+    _taken: Taken,
+}
+
+impl Place {
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -139,6 +172,21 @@ pub(crate) struct Taken {
     amount: usize,
 }
 
+impl Taken {
+    /// Takes more, so that the amount is not smaller than this.
+    ///
+    /// # Errors
+    /// [`Refused`]. The amount stays the same then.
+    fn grow_to(&mut self, amount: usize) -> Result<(), Refused> {
+        let more = amount.saturating_sub(self.amount);
+        if more > 0 {
+            let mut more = self.pool.try_take(self.party, more)?;
+            self.amount += mem::take(&mut more.amount);
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Taken {
     fn drop(&mut self) {
         self.pool.ledger().give(self.party, self.amount);
@@ -151,7 +199,7 @@ mod tests {
     use super::*;
     use futures_util::FutureExt as _;
 
-    fn pool(whole: usize, percent: usize) -> Pool {
+    pub(super) fn pool(whole: usize, percent: usize) -> Pool {
         let counter = IntCounter::new("refusals", "Refusals.").expect("a valid name");
         Pool::new(whole, percent, counter)
     }

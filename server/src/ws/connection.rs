@@ -2,13 +2,15 @@
 
 use super::keepalive::{Due, Keepalive};
 use super::limits;
-use super::socket::{End, WebSocket, close, describe, message, send, websocket_config};
+use super::socket::{
+    End, WebSocket, close, describe, message, out_of_memory, refused, send, websocket_config,
+};
 use super::stream::StillReadable;
 use super::v1::{Effect, Input, Left, Session};
 use crate::locks::{Client, Holder};
 use crate::polls::measured;
 use crate::shared::Shared;
-use crate::shares::Taken;
+use crate::shares::{Memory, Place, request_bytes};
 use crate::work::{Soon, Weight};
 use futures_util::StreamExt;
 use hyper::body::Bytes;
@@ -30,13 +32,13 @@ pub(crate) struct Connection {
     holder: Arc<Holder>,
     /// The place of the connection, of which its party has a share. Its holder keeps the place as well, so that the
     /// numbers of abandoned locks and of jobs are limited too.
-    place: Arc<Taken>,
+    place: Arc<Place>,
 }
 
 /// What the connection waits for before it reads the next message.
 enum Busy {
-    /// The message is read.
-    Reading(Soon<Result<Request, String>>, Weight),
+    /// A message of so many bytes is read.
+    Reading(Soon<Result<Request, String>>, usize),
     /// The requested lock enters the lock table.
     Entering(Soon<Result<(), LockError>>),
     /// The lock leaves the lock table. Then this is sent.
@@ -46,10 +48,11 @@ enum Busy {
 /// The next step of a conversation.
 enum Next {
     Message(Bytes),
-    Read(Result<Request, String>, Weight),
+    Read(Result<Request, String>, usize),
     Entered(Result<(), LockError>),
     Input(Input),
-    Reply(Message),
+    Released(Message),
+    Ping,
 }
 
 /// Waits for the end of the work, and clears it. `None` if the queue has ended.
@@ -58,11 +61,11 @@ enum Next {
 /// Dropping the future loses nothing.
 async fn finished(busy: &mut Option<Busy>) -> Option<Next> {
     let next = match busy.as_mut()? {
-        Busy::Reading(read, weight) => Next::Read(read.await?, *weight),
+        Busy::Reading(read, bytes) => Next::Read(read.await?, *bytes),
         Busy::Entering(entered) => Next::Entered(entered.await?),
         Busy::Releasing(left, reply) => {
             left.await?;
-            Next::Reply(mem::replace(reply, Message::Ping(Bytes::new())))
+            Next::Released(mem::replace(reply, Message::Ping(Bytes::new())))
         }
     };
     *busy = None;
@@ -70,7 +73,7 @@ async fn finished(busy: &mut Option<Busy>) -> Option<Next> {
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, holder: Arc<Holder>, place: Arc<Taken>) -> Connection {
+    pub(crate) fn new(shared: Arc<Shared>, holder: Arc<Holder>, place: Arc<Place>) -> Connection {
         Connection {
             shared,
             holder,
@@ -84,7 +87,9 @@ impl Connection {
             return;
         };
         self.shared.metrics.connected.inc();
-        let stream = StillReadable::new(websocket.into_inner());
+        let pool = &self.shared.shares.memory;
+        let memory = Memory::new(pool, self.holder.client.party);
+        let stream = StillReadable::new(websocket.into_inner(), memory);
         let config = websocket_config(self.shared.config.max_message_bytes);
         let mut websocket = WebSocket::from_raw_socket(stream, Role::Server, Some(config)).await;
         self.log("connected");
@@ -127,11 +132,15 @@ impl Connection {
                 message = websocket.next(), if busy.is_none() => match message {
                     Some(Ok(Message::Text(text))) => Next::Message(text.into()),
                     Some(Ok(Message::Binary(bytes))) => Next::Message(bytes),
-                    Some(Ok(Message::Close(_))) | None => return End::Gone,
-                    Some(Ok(_)) => continue,
-                    Some(Err(error)) => match describe(&error) {
-                        Some(problem) => Next::Input(Input::Read(Err(problem))),
-                        None => return End::Gone,
+                    Some(Ok(Message::Ping(payload) | Message::Pong(payload))) => {
+                        websocket.get_mut().control_frame_read(payload.len());
+                        continue;
+                    }
+                    Some(Ok(_)) | None => return End::Gone,
+                    Some(Err(error)) => match (refused(&error), describe(&error)) {
+                        (Some(refused), _) => return out_of_memory(refused),
+                        (None, Some(problem)) => Next::Input(Input::Read(Err(problem))),
+                        (None, None) => return End::Gone,
                     },
                 },
                 () = &mut alarm, if keepalive.is_some() && busy.is_none() => {
@@ -149,10 +158,13 @@ impl Connection {
                             self.log("does not answer");
                             return End::Gone;
                         }
-                        Some(Due::Ping) | None => Next::Reply(Message::Ping(Bytes::new())),
+                        Some(Due::Ping) | None => Next::Ping,
                     }
                 }
             };
+            if matches!(next, Next::Message(_)) {
+                websocket.get_mut().message_read();
+            }
             let reply = match self.take(next, session, &mut busy) {
                 Ok(Some(reply)) => reply,
                 Ok(None) => continue,
@@ -193,19 +205,26 @@ impl Connection {
         session: &mut Session,
         busy: &mut Option<Busy>,
     ) -> Result<Option<Message>, End> {
-        let (input, weight) = match next {
-            Next::Reply(reply) => return Ok(Some(reply)),
-            Next::Message(bytes) => {
-                let weight = Weight::of_message(bytes.len());
-                *busy = Some(Busy::Reading(self.read(bytes, weight), weight));
+        let (input, bytes) = match next {
+            Next::Ping => return Ok(Some(Message::Ping(Bytes::new()))),
+            Next::Released(reply) => {
+                self.place.memory().clear();
+                return Ok(Some(reply));
+            }
+            Next::Message(message) => {
+                let bytes = message.len();
+                self.reserve(bytes)?;
+                *busy = Some(Busy::Reading(self.read(message), bytes));
                 return Ok(None);
             }
-            Next::Read(request, weight) => (Input::Read(request), weight),
-            Next::Entered(entered) => (self.entered(entered), Weight::Light),
-            Next::Input(input) => (input, Weight::Light),
+            Next::Read(request, bytes) => (Input::Read(request), bytes),
+            Next::Entered(entered) => (self.entered(entered), 0),
+            Next::Input(input) => (input, 0),
         };
         match session.step(input) {
             Effect::Lock(resources) => {
+                self.reserve(request_bytes(bytes, resources.len()))?;
+                let weight = Weight::of_message(bytes);
                 let entering = self.holder.enqueue(resources, weight);
                 *busy = Some(Busy::Entering(entering));
                 Ok(None)
@@ -229,10 +248,22 @@ impl Connection {
         }
     }
 
-    fn read(&self, message: Bytes, weight: Weight) -> Soon<Result<Request, String>> {
+    /// Takes memory for a message, and later for its request. Both are outstanding until the lock is released.
+    fn reserve(&self, bytes: usize) -> Result<(), End> {
+        let reserved = self.place.memory().reserve(bytes);
+        reserved.map_err(out_of_memory)
+    }
+
+    fn read(&self, message: Bytes) -> Soon<Result<Request, String>> {
         let Client { id, party, .. } = self.holder.client;
-        let shared = Arc::clone(&self.shared);
-        let read = move || limits::read(&shared.config, &message);
+        let weight = Weight::of_message(message.len());
+        let (shared, place) = (Arc::clone(&self.shared), Arc::clone(&self.place));
+        let read = move || {
+            let read = limits::read(&shared.config, &message);
+            // The memory of the message is the connection's until it is read, even if the connection ends before.
+            drop((message, place));
+            read
+        };
         self.shared.queues.run(id, party, weight, read)
     }
 

@@ -1,6 +1,7 @@
 //! The WebSocket of a connection: sending, the description of errors, and closing.
 
 use super::stream::StillReadable;
+use crate::shares::Refused;
 use futures_util::SinkExt;
 use hyper::upgrade::Upgraded;
 use hyper_tungstenite::WebSocketStream;
@@ -8,7 +9,9 @@ use hyper_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError}
 use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use hyper_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
 use hyper_util::rt::TokioIo;
-use locktopus_protocol::v1::{CLOSE_CODE_ERROR, Response, SHUTTING_DOWN};
+use locktopus_protocol::v1::{
+    CLOSE_CODE_ERROR, CLOSE_CODE_TRY_AGAIN, NO_MEMORY, OVER_SHARE, Response, SHUTTING_DOWN,
+};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -40,6 +43,8 @@ pub(super) enum End {
     Gone,
     /// The client made a mistake, or its lock was revoked. The value is the error text.
     Failed(String),
+    /// The memory for messages is used up for now. The value is the error text.
+    OutOfMemory(&'static str),
     /// The server has shut down.
     ShutDown,
 }
@@ -82,6 +87,22 @@ pub(super) fn describe(error: &Error) -> Option<String> {
     }
 }
 
+/// The end that follows if memory is refused.
+pub(super) fn out_of_memory(refused: Refused) -> End {
+    End::OutOfMemory(match refused {
+        Refused::Full { .. } => NO_MEMORY,
+        Refused::OverShare { .. } => OVER_SHARE,
+    })
+}
+
+/// Why memory was refused, if a read failed for that reason.
+pub(super) fn refused(error: &Error) -> Option<Refused> {
+    match error {
+        Error::Io(error) => error.get_ref()?.downcast_ref().copied(),
+        _ => None,
+    }
+}
+
 /// Tells the client why the connection ends, and closes it.
 ///
 /// The server closes its side and reads on for a while: closing a socket with unread bytes resets it, and the peer
@@ -90,23 +111,25 @@ pub(super) async fn close(mut websocket: WebSocket, end: End) {
     let closing = async {
         let frame = match end {
             End::Gone => None,
-            End::Failed(problem) => {
-                let error = Response::Error {
-                    error: problem.clone(),
-                };
-                // Makes room, here and below: the buffer may be full of answers to pings.
-                websocket.flush().await?;
-                websocket.send(message(&error)).await?;
-                Some(close_frame(CLOSE_CODE_ERROR.into(), problem))
+            End::Failed(problem) => Some(close_frame(CLOSE_CODE_ERROR.into(), problem)),
+            End::OutOfMemory(problem) => {
+                Some(close_frame(CLOSE_CODE_TRY_AGAIN.into(), problem.to_owned()))
             }
             End::ShutDown => Some(close_frame(CloseCode::Away, SHUTTING_DOWN.to_owned())),
         };
-        // The answer to the peer's own close frame may not be sent yet.
+        // Makes room, here and below: the buffer may be full of answers to pings. The answer to the peer's own close
+        // frame may not be sent yet, either.
         websocket.flush().await?;
+        if let Some(frame) = frame.as_ref().filter(|frame| frame.code != CloseCode::Away) {
+            let error = frame.reason.to_string();
+            websocket.send(message(&Response::Error { error })).await?;
+            websocket.flush().await?;
+        }
         if let Some(frame) = frame {
             websocket.close(Some(frame)).await?;
         }
         let stream = websocket.get_mut();
+        stream.drop_all();
         stream.shutdown().await?;
         // On the heap: an array here would make the task of every connection that much larger.
         let mut dropped = vec![0; 4096];

@@ -1,5 +1,6 @@
 //! A stream that can still be read after a write to it has failed.
 
+use crate::shares::Memory;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,17 +15,29 @@ const READ_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// A peer that resets its connection may have sent a release before. The release can still be read, but tungstenite
 /// stops reading as soon as it cannot write a pong or an answer.
+///
+/// It also takes memory for the bytes of a message that is not complete. If that is refused, the read fails with
+/// [`Refused`] as the source of its error.
 pub(super) struct StillReadable<S> {
     stream: S,
+    /// The memory of the read buffer. It grows to the size of the largest message and does not shrink.
+    memory: Memory,
+    /// How many bytes were read since the last message was complete.
+    unfinished: usize,
+    /// Whether bytes that are read are dropped.
+    drops: bool,
     /// When reading ends, once a write has failed.
     broken: Option<Pin<Box<Sleep>>>,
     last_received: Instant,
 }
 
 impl<S: AsyncWrite + Unpin> StillReadable<S> {
-    pub(super) fn new(stream: S) -> StillReadable<S> {
+    pub(super) fn new(stream: S, memory: Memory) -> StillReadable<S> {
         StillReadable {
             stream,
+            memory,
+            unfinished: 0,
+            drops: false,
             broken: None,
             last_received: Instant::now(),
         }
@@ -33,6 +46,23 @@ impl<S: AsyncWrite + Unpin> StillReadable<S> {
     /// When the last bytes were read.
     pub(super) fn last_received(&self) -> Instant {
         self.last_received
+    }
+
+    /// From now on, bytes that are read are dropped: they need no memory.
+    pub(super) fn drop_all(&mut self) {
+        self.drops = true;
+    }
+
+    /// Notes that a message is complete. Bytes of the next one that were read with its end do not count: they are one
+    /// read at most.
+    pub(super) fn message_read(&mut self) {
+        self.unfinished = 0;
+    }
+
+    /// Notes that a ping or pong with so long a payload is complete. It can come between the frames of a message.
+    pub(super) fn control_frame_read(&mut self, payload: usize) {
+        const HEAD: usize = 6;
+        self.unfinished = self.unfinished.saturating_sub(HEAD + payload);
     }
 
     fn unless_broken<T>(
@@ -58,8 +88,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for StillReadable<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
+        let count = buffer.filled().len() - before;
+        if count > 0 {
             self.last_received = Instant::now();
+        }
+        if count > 0 && !self.drops {
+            let unfinished = self.unfinished + count;
+            self.unfinished = unfinished;
+            if let Err(refused) = self.memory.reserve(unfinished) {
+                return Poll::Ready(Err(io::Error::other(refused)));
+            }
         }
         // A peer that cannot be written to must not keep the connection open by sending.
         let is_over = |end: &mut Pin<Box<Sleep>>| end.as_mut().poll(context).is_ready();

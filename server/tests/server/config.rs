@@ -60,6 +60,7 @@ fn value(option: &str) -> &'static str {
         "auth-token-file" | "tls-cert" | "tls-key" => "/a/file",
         "log-clients" | "log-locks" => "yes",
         "log-format" => "json",
+        "max-request-bytes" => "1000000000",
         "ping-timeout" | "max-abandon-timeout" => "100000",
         _ => "7",
     }
@@ -86,6 +87,7 @@ fn without_flags_and_variables_all_values_are_defaults() {
         (config.max_message_bytes, 65_536),
         (config.max_resources, 4096),
         (config.max_segments, 4096),
+        (config.max_request_bytes, 268_435_456),
         (config.share, 25),
         (config.max_path_depth, 64),
         (config.max_path_bytes, 16_384),
@@ -196,7 +198,7 @@ fn an_empty_variable_counts_as_unset() {
 #[test]
 fn every_flag_has_a_variable_that_the_flag_overrides() {
     let options = options();
-    assert_eq!(options.len(), 26, "{options:?}");
+    assert_eq!(options.len(), 27, "{options:?}");
     for option in &options {
         let name = variable(option);
         // With pings disabled, and a short default, every single value fits the others.
@@ -279,6 +281,16 @@ fn a_bad_value_names_its_source_and_what_is_allowed() {
             ["--max-resources", "4096"],
         ),
         ("--max-path-depth 0", ("", ""), ["--max-path-depth", "1024"]),
+        (
+            "--max-request-bytes 1",
+            ("", ""),
+            ["--max-request-bytes", "65536"],
+        ),
+        (
+            "--max-request-bytes 1000000",
+            ("", ""),
+            ["--share", "--max-message-bytes"],
+        ),
         ("--share 0", ("", ""), ["--share", "100"]),
         ("--share 101", ("", ""), ["--share", "100"]),
         (
