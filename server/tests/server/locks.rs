@@ -1,6 +1,7 @@
 //! `GET /locks`: the requests of a namespace.
 
 use crate::common::{HOUR, PATIENCE, Server};
+use locktopus_server::Config;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -175,5 +176,70 @@ async fn an_empty_segment_is_listed_and_found() {
             .get_json(&format!("/locks?namespace=n&path={path}"))
             .await;
         assert_eq!(tokens(&listing).len(), found, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn pages_list_every_request_that_stays_once() {
+    let server = Server::start().await;
+    let mut clients = Vec::new();
+    let mut ids = Vec::new();
+    // A path of nearly 16 KiB: its place is the longest one.
+    let long = format!("w:{}", "x".repeat(16_380));
+    for set in ["w:a", "w:a", "r:b", "r:b", "r:c w:d", &long] {
+        let mut client = server.connect("namespace=n").await;
+        client.send_lock(set).await;
+        client.next().await;
+        clients.push(client);
+    }
+    let whole = server.get_json("/locks?namespace=n").await;
+    ids.extend(tokens(&whole).into_iter().map(str::to_owned));
+    assert_eq!(ids.len(), 6);
+    for limit in 1..=6 {
+        let (mut listed, mut after) = (Vec::new(), String::new());
+        for _ in 0..10 {
+            let query = format!("/locks?namespace=n&limit={limit}{after}");
+            let page = server.get_json(&query).await;
+            assert!(tokens(&page).len() <= limit);
+            listed.extend(tokens(&page).into_iter().map(str::to_owned));
+            let Some(next) = page["next"].as_str() else {
+                after.clear();
+                break;
+            };
+            after = format!("&after={next}");
+            // A request that comes and goes between two pages.
+            let mut passing = server.connect("namespace=n").await;
+            passing.lock("w:zz").await;
+            passing.release().await;
+        }
+        assert!(after.is_empty(), "the list comes to its end");
+        assert_eq!(listed, ids, "{limit} a page");
+    }
+}
+
+/// A filter that keeps few requests must not walk over all of them in one call.
+#[tokio::test]
+async fn a_search_ends_before_it_has_visited_a_million_entries() {
+    let mut config = Config::default();
+    config.max_message_bytes = 1024 * 1024;
+    let server = Server::start_with(config).await;
+    let mut clients = Vec::new();
+    for client in 0..150 {
+        let set: Vec<String> = (0..4096).map(|path| format!("r:{client}-{path}")).collect();
+        let mut connection = server.connect("namespace=n").await;
+        connection.lock(&set.join(" ")).await;
+        clients.push(connection);
+    }
+    let page = server.get_json("/locks?namespace=n&path=elsewhere").await;
+    assert_eq!((tokens(&page).len(), &page["truncated"]), (0, &json!(true)));
+    let mut next = page["next"].as_str().map(str::to_owned);
+    let mut calls = 1;
+    while let Some(after) = next {
+        let query = format!("/locks?namespace=n&path=elsewhere&after={after}");
+        let page = server.get_json(&query).await;
+        assert_eq!(tokens(&page).len(), 0);
+        next = page["next"].as_str().map(str::to_owned);
+        calls += 1;
+        assert!(calls < 50, "the search comes to its end");
     }
 }

@@ -5,6 +5,7 @@ mod common;
 mod config;
 mod faults;
 mod locks;
+mod long_answers;
 mod pages;
 mod process;
 mod protocol;
