@@ -16,8 +16,9 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The longest answer that is accepted, in bytes.
-const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+/// The longest answer that is accepted, in bytes. A page of locks has about 1 MiB, but at least one request; older
+/// servers answer with about 4 MiB.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,14 +28,56 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Filter {
     /// Only requests with a resource above, at or below this path.
     pub path: Option<Vec<String>>,
-    /// The largest number of requests; those with the smallest tokens are listed. `None` means the server's default,
-    /// 1,000.
+    /// The largest number of requests on a page. `None` means the server's default, 1,000.
     pub limit: Option<u64>,
+    /// Where the page begins: the [`next`](Locks::next) of the page before. `None` means the start of the list.
+    pub after: Option<String>,
+}
+
+/// The pages of a list of locks, one after the other; made by [`Client::lock_pages`].
+///
+/// The pages are not a snapshot: see [`Locks`].
+#[derive(Debug)]
+pub struct LockPages<'a> {
+    client: &'a Client,
+    /// With the place of the next page.
+    filter: Filter,
+    is_done: bool,
+}
+
+impl LockPages<'_> {
+    /// Reads the next page; `None` after the last one. A page can be empty although others follow.
+    ///
+    /// # Errors
+    /// As for [`Client::locks`]. A further call asks for the same page again.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the next call asks for the same page again.
+    pub async fn next_page(&mut self) -> Result<Option<Locks>, Error> {
+        if self.is_done {
+            return Ok(None);
+        }
+        let page = self.client.locks(&self.filter).await?;
+        if page.next.is_some() && page.next == self.filter.after {
+            // Otherwise a faulty server would keep its client in an endless loop.
+            let text = "the next page of the list begins where this one does";
+            return Err(Error::Protocol(text.into()));
+        }
+        self.filter.after.clone_from(&page.next);
+        self.is_done = page.next.is_none();
+        Ok(Some(page))
+    }
+
+    /// Changes the largest number of requests on the following pages.
+    pub fn set_limit(&mut self, limit: u64) {
+        self.filter.limit = Some(limit);
+    }
 }
 
 /// The pages of the server. These calls open no v1 connection, and so do not create a namespace.
 impl Client {
-    /// Lists the requests of the namespace, granted and waiting. The list of a namespace that is not in use is empty.
+    /// Reads one page of the requests of the namespace, granted and waiting. The list of a namespace that is not in use
+    /// is empty. [`lock_pages`](Client::lock_pages) reads all pages.
     ///
     /// # Errors
     /// [`Error::Options`], [`Error::Connect`], [`Error::Refused`], [`Error::Protocol`] or [`Error::Closed`].
@@ -71,6 +114,9 @@ impl Client {
         if let Some(limit) = filter.limit {
             query.append_pair("limit", &limit.to_string());
         }
+        if let Some(after) = &filter.after {
+            query.append_pair("after", after);
+        }
         match request(options, Method::GET, &format!("/locks?{}", query.finish())).await {
             Err(Error::Refused {
                 code: Some(RefusalCode::NamespaceNotFound),
@@ -83,7 +129,31 @@ impl Client {
         }
     }
 
-    /// Shows the version of the server and its namespaces, as far as the auth token may see them.
+    /// Lists the requests of the namespace page by page, from the place of the filter on.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn list(client: locktopus_client::Client) -> Result<(), locktopus_client::Error> {
+    /// let mut pages = client.lock_pages(locktopus_client::Filter::default());
+    /// while let Some(page) = pages.next_page().await? {
+    ///     for request in page.requests {
+    ///         println!("{} {:?}", request.token, request.state);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn lock_pages(&self, filter: Filter) -> LockPages<'_> {
+        LockPages {
+            client: self,
+            filter,
+            is_done: false,
+        }
+    }
+
+    /// Shows the version of the server and its first 1,000 namespaces, as far as the auth token may see them.
+    /// [`status_after`](Client::status_after) reads the following ones.
     ///
     /// # Errors
     /// As for [`locks`](Client::locks).
@@ -91,7 +161,24 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn status(&self) -> Result<Namespaces, Error> {
-        request(self.options(), Method::GET, "/namespaces").await
+        self.status_after("").await
+    }
+
+    /// As [`status`](Client::status), with the namespaces after a place: the [`next`](Namespaces::next) of another
+    /// page.
+    ///
+    /// # Errors
+    /// As for [`locks`](Client::locks).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn status_after(&self, place: &str) -> Result<Namespaces, Error> {
+        let mut path = "/namespaces".to_owned();
+        if !place.is_empty() {
+            let mut query = form_urlencoded::Serializer::new(path + "?");
+            path = query.append_pair("after", place).finish();
+        }
+        request(self.options(), Method::GET, &path).await
     }
 
     /// Revokes a lock of any client in the namespace, or withdraws a waiting request. Takes the token in decimal, as

@@ -293,6 +293,62 @@ test('the page says that a listing is cut, and shows requests of unknown connect
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth));
 });
 
+test('more requests are loaded a page at a time', async (t) => {
+  const lock = (i) => ({ token: `${i}`, state: 'acquired', since_ms: 0, waits_for: null, connection: null, resources: [{ type: 'write', path: [`p${i}`] }] });
+  const asked = [];
+  const page = await open(t, { prepare: async (page) => {
+    await page.route('**/namespaces', (route) => route.fulfill({ json: { version: '0', uptime_ms: 0, connections: 0,
+      namespaces: [{ namespace: 'x', connections: 0, acquired: 3, waiting: 0, resources: 3, last_token: '9' }] } }));
+    await page.route('**/locks?*', (route) => {
+      const query = new URL(route.request().url()).searchParams, after = query.get('after');
+      asked.push(after);
+      // The first page is full, as far as the page knows; an empty one follows, which is legal.
+      const pages = {
+        null: { requests: Array.from({ length: Number(query.get('limit')) }, (_, i) => lock(i)), truncated: true, next: 'one' },
+        one: { requests: [], truncated: true, next: 'two' },
+        two: { requests: [lock(5000)], truncated: false },
+      };
+      return route.fulfill({ json: { namespace: 'x', last_token: '9', ...pages[after] } });
+    });
+  } });
+  await page.getByText('Only the first 500 requests are shown').waitFor();
+  assert.deepEqual([...new Set(asked)], [null]);
+  await page.getByRole('button', { name: 'Load more requests' }).click();
+  await page.getByText('501 locks held').waitFor();
+  await page.getByText('requests that came or went meanwhile may be missing').waitFor();
+  assert.ok(asked.includes('one') && asked.includes('two'));
+  assert.ok(await page.getByRole('button', { name: 'Load more requests' }).isHidden());
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'locks-title', 'the focus goes to the title');
+});
+
+test('invisible characters of names and paths are escaped', async (t) => {
+  const page = await open(t);
+  const [evil, shown] = ['b\u202ea\u2066\u200b\u{e0041}', 'b\\u{202e}a\\u{2066}\\u{200b}\\u{e0041}'];
+  const card = await connection(page, `n${evil}`, `c${evil}`, `p${evil}`);
+  await press(card, 'Lock');
+  await state(card, 'acquired');
+  await page.getByTestId('namespace').getByText(`n${shown}`, { exact: true }).waitFor();
+  await page.getByTestId('node').getByText(`p${shown}`, { exact: true }).waitFor();
+  await row(page, `c${shown}`).waitFor();
+  await row(page, `c${shown}`).getByRole('button', { name: /by force/ }).click();
+  await page.getByRole('dialog').getByText(`write p${shown}`).waitFor();
+  await page.keyboard.press('Escape');
+  // The path that is shown reads back as the same path.
+  await page.getByRole('searchbox').fill(`p${shown}`);
+  await page.getByText('1 lock held').waitFor();
+  assert.ok(!/[\u200b\u202e\u2066]/.test(await page.evaluate(() => document.body.innerText)));
+});
+
+test('the page warns where every program on the network can use the server', async (t) => {
+  for (const isOpen of [true, false]) {
+    const page = await open(t, { prepare: async (page) => {
+      await page.route('**/namespaces', (route) => route.fulfill({ json: { version: '0', uptime_ms: 0, connections: 0, namespaces: [], open: isOpen } }));
+    } });
+    await page.locator('#live').getByText('live', { exact: true }).waitFor();
+    assert.equal(await page.getByRole('alert').getByText('Every program on the network can use this server').isVisible(), isOpen);
+  }
+});
+
 test('the page fits into a width of 360 pixels', async (t) => {
   const page = await open(t, { viewport: { width: 360, height: 740 } });
   const fits = async (what) => assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), what);

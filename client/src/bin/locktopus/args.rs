@@ -125,15 +125,19 @@ struct Locks in NAMESPACE {
     #[argh(option, short = 'p', from_str_fn(path_of))]
     pub(crate) path: Option<Vec<String>>,
 
-    /// largest number of requests to show; 1000 by default, and 10000 at most
+    /// largest number of requests to show; 1000 by default
     #[argh(option, from_str_fn(number))]
     pub(crate) limit: Option<u64>,
+
+    /// show all requests, a page at a time
+    #[argh(switch)]
+    pub(crate) all: bool,
 
     /// show the list again every second
     #[argh(switch)]
     pub(crate) watch: bool,
 
-    /// print JSON, in the form of the server's page
+    /// print JSON, in the form of the server's pages: a line for each page
     #[argh(switch)]
     pub(crate) json: bool,
 }

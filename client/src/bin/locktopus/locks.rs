@@ -14,31 +14,71 @@ use std::time::Duration;
 /// How often `--watch` shows the list.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How many requests are shown if neither `--limit` nor `--all` is given.
+const DEFAULT_LIMIT: u64 = 1000;
+
+const CUT: &str =
+    "the list is cut; --limit raises its length, --all shows all, and --path narrows it\n";
+
 pub(crate) async fn locks(args: &args::Locks) -> Result<(), Failure> {
+    if args.all && args.limit.is_some() {
+        let text = "--limit and --all cannot be used together";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let client = Client::new(args.options()?)?;
-    let filter = Filter {
-        path: args.path.clone(),
-        limit: args.limit,
-    };
     let clears = args.watch && io::stdout().is_terminal() && has_escapes(env::var_os("TERM"));
     loop {
-        let locks = client.locks(&filter).await?;
-        let shown = if args.json {
-            json(&locks)
-        } else {
-            table_of_locks(&client.options().namespace, &locks)
-        };
-        // The screen is cleared and written in one piece, so that it does not flicker.
-        let shown = if clears {
-            format!("\x1b[H\x1b[2J{shown}")
-        } else {
-            shown
-        };
-        if !print(&shown)? || !args.watch {
+        let before = if clears { "\x1b[H\x1b[2J" } else { "" };
+        if !show_locks(&client, args, before).await? || !args.watch {
             return Ok(());
         }
         tokio::time::sleep(WATCH_INTERVAL).await;
     }
+}
+
+/// Shows the list once, a page at a time: the whole list may be larger than the memory. Returns false if the reader of
+/// the output has gone.
+async fn show_locks(client: &Client, args: &args::Locks, before: &str) -> Result<bool, Failure> {
+    let namespace = &client.options().namespace;
+    let mut left = match args.limit {
+        Some(limit) => limit,
+        None if args.all => u64::MAX,
+        None => DEFAULT_LIMIT,
+    };
+    let mut pages = client.lock_pages(Filter {
+        path: args.path.clone(),
+        limit: args.limit,
+        after: None,
+    });
+    // It is written in one piece with the first page, so that the screen does not flicker.
+    let mut text = before.to_owned();
+    let (mut any, mut cut) = (false, false);
+    while let Some(page) = pages.next_page().await? {
+        left = left.saturating_sub(page.requests.len() as u64);
+        cut = page.truncated && (left == 0 || page.next.is_none());
+        if args.json {
+            text += &json(&page);
+        } else if !page.requests.is_empty() {
+            text += &table_of_locks(&page, !any);
+            any = true;
+        }
+        if left == 0 || cut {
+            break;
+        }
+        if !args.all {
+            pages.set_limit(left);
+        }
+        if !print(&text)? {
+            return Ok(false);
+        }
+        text.clear();
+    }
+    if !args.json && cut {
+        text += CUT;
+    } else if !args.json && !any {
+        text += &format!("no locks in namespace {}\n", visible(namespace));
+    }
+    print(&text)
 }
 
 pub(crate) async fn release(args: &args::Release) -> Result<(), Failure> {
@@ -98,15 +138,9 @@ fn table_of_namespaces(address: &str, server: &Namespaces) -> String {
     page
 }
 
-fn table_of_locks(namespace: &str, locks: &Locks) -> String {
-    let more = "the list is cut; --limit raises its length, and --path narrows it\n";
-    if locks.requests.is_empty() {
-        return if locks.truncated {
-            more.to_owned()
-        } else {
-            format!("no locks in namespace {}\n", visible(namespace))
-        };
-    }
+/// The requests of a page, with or without the titles of the columns. What a request waits for is described if it is
+/// on the same page.
+fn table_of_locks(locks: &Locks, with_titles: bool) -> String {
     let row = |request: &LockRequest| {
         vec![
             visible(&request.token),
@@ -118,11 +152,11 @@ fn table_of_locks(namespace: &str, locks: &Locks) -> String {
         ]
     };
     let head = ["TOKEN", "STATE", "FOR", "RESOURCES", "CLIENT", "WAITS FOR"];
-    let mut page = show::table(&head, locks.requests.iter().map(row));
-    if locks.truncated {
-        page += more;
+    let table = show::table(&head, locks.requests.iter().map(row));
+    match table.split_once('\n') {
+        Some((_, rows)) if !with_titles => rows.to_owned(),
+        _ => table,
     }
-    page
 }
 
 fn state(state: RequestState) -> &'static str {
@@ -168,7 +202,7 @@ mod tests {
              "connection":{"id":5,"address":"127.0.0.1:4","client":"nightly\u001b","connected":false,"abandon_timeout_ms":60000}},
             {"token":"17","state":"waiting","since_ms":null,"resources":[{"type":"read","path":["a"]}],
              "waits_for":"12","connection":null}]}"#;
-        let table = table_of_locks("x", &serde_json::from_str(text).expect("JSON"));
+        let table = table_of_locks(&serde_json::from_str(text).expect("JSON"), true);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(
             lines,
@@ -176,7 +210,6 @@ mod tests {
                 r"TOKEN  STATE     FOR  RESOURCES       CLIENT                                                             WAITS FOR",
                 r"12     acquired  1s   w a/b\/c, r ''  nightly\u{1b} (127.0.0.1:4), disconnected, kept for 1m00s at most",
                 r"17     waiting   ?    r a             ?                                                                  12: nightly\u{1b} (127.0.0.1:4), disconnected, kept for 1m00s at most",
-                "the list is cut; --limit raises its length, and --path narrows it",
             ]
         );
     }

@@ -108,7 +108,8 @@ fn a_request_withdrawn_by_force_is_not_a_conflict() {
     let _holder = server.holder();
     let (_, mut waiter) = waiter(&server, &["run", "-w", "a", "-E", "0", "--", "true"]);
     let table = stdout(&server, &["locks"]);
-    let token = table.lines().last().and_then(|line| line.split(' ').next());
+    let line = table.lines().find(|line| line.contains(" waiting "));
+    let token = line.and_then(|line| line.split(' ').next());
     let token = token.expect("a token");
     assert_eq!(
         stdout(&server, &["release", token]),

@@ -21,7 +21,7 @@ const LOCKS: &str = r#"{"namespace":"x","last_token":"1790000000000017","truncat
 const LOCKS_OF_OTHERS: &str =
     r#"{"requests":[{"token":"9","state":"waiting","waits_for":"3"}],"truncated":true}"#;
 
-const NAMESPACES: &str = r#"{"version":"0.1.0","truncated":false,"uptime_ms":61234,"connections":3,"namespaces":[
+const NAMESPACES: &str = r#"{"version":"0.1.0","open":false,"truncated":false,"uptime_ms":61234,"connections":3,"namespaces":[
 {"namespace":"x","connections":3,"acquired":1,"waiting":2,"resources":3,"last_token":"1790000000000017"}]}"#;
 
 /// A server that gives the same answer to every request.
@@ -34,11 +34,17 @@ struct Pages {
 impl Pages {
     /// Answers this number of requests with this status and body.
     async fn answer(requests: usize, status: &'static str, body: &'static str) -> Pages {
+        Pages::answers(&vec![body; requests], status).await
+    }
+
+    /// Answers with these bodies, one after the other.
+    async fn answers(bodies: &[&'static str], status: &'static str) -> Pages {
         let fake = Fake::listen().await;
         let url = fake.url().replace("ws://", "http://");
+        let bodies = bodies.to_vec();
         let task = tokio::spawn(async move {
             let mut heads = vec![];
-            for _ in 0..requests {
+            for body in bodies {
                 heads.push(answer(fake.accept_stream().await, status, body).await);
             }
             heads
@@ -98,6 +104,53 @@ async fn the_table_shows_what_a_request_waits_for() {
         lines[2].ends_with("1790000000000012: nightly-job (127.0.0.1:40000)"),
         "{shown}"
     );
+}
+
+#[tokio::test]
+async fn pages_are_shown_up_to_the_limit_or_all() {
+    // An empty page between two others is legal.
+    const PAGES: [&str; 3] = [
+        r#"{"requests":[{"token":"5","state":"acquired"}],"truncated":true,"next":"one"}"#,
+        r#"{"requests":[],"truncated":true,"next":"two"}"#,
+        r#"{"requests":[{"token":"3","state":"acquired"},{"token":"4","state":"acquired"}],"truncated":false}"#,
+    ];
+    for (args, requests, tokens, cut) in [
+        (&["locks", "--all"][..], 3, &["5", "3", "4"][..], false),
+        (&["locks"], 3, &["5", "3", "4"], false),
+        (&["locks", "--limit", "3"], 3, &["5", "3", "4"], false),
+        (&["locks", "--limit", "1"], 1, &["5"], true),
+    ] {
+        let pages = Pages::answers(&PAGES[..requests], "200 OK").await;
+        let (output, heads) = pages.ask(args).await;
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let shown = text(&output.stdout);
+        let mut lines = shown.lines().map(|line| line.split(' ').next());
+        assert_eq!(lines.next(), Some(Some("TOKEN")), "{shown}");
+        for token in tokens {
+            assert_eq!(lines.next(), Some(Some(*token)), "{shown}");
+        }
+        assert_eq!(lines.next().is_some(), cut, "{shown}");
+        assert_eq!(shown.contains("the list is cut; --limit"), cut);
+        assert_eq!(heads.contains("&after=two "), requests == 3, "{heads}");
+    }
+    let (output, _) = Pages::answers(&PAGES, "200 OK")
+        .await
+        .ask(&["locks", "--all", "--json"])
+        .await;
+    assert_eq!(
+        text(&output.stdout).lines().count(),
+        3,
+        "a line for each page"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_repeats_a_page_gets_no_endless_loop() {
+    let same = r#"{"requests":[],"truncated":true,"next":"same"}"#;
+    let pages = Pages::answers(&[same, same], "200 OK").await;
+    let (output, _) = pages.ask(&["locks", "--all"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("begins where this one does"));
 }
 
 #[tokio::test]

@@ -270,7 +270,7 @@ impl Plan {
         for resource in self.resources.iter().take(MAX_LISTINGS) {
             let filter = Filter {
                 path: Some(resource.path.clone()),
-                limit: None,
+                ..Filter::default()
             };
             let locks = client.locks(&filter).await.ok()?;
             let find = |token: &str| locks.requests.iter().find(|request| request.token == token);
