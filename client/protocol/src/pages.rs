@@ -6,6 +6,7 @@
 //! | `GET /namespaces` | [`Namespaces`] |
 //! | `GET /stats_v1` | [`Statistics`] |
 //! | `DELETE /locks/TOKEN` | [`Released`] |
+//! | `DELETE /locks` | [`ReleasedAll`] |
 //! | a refused request whose `Accept` header names `application/json` | [`Refusal`] |
 //!
 //! The fields have the order of the JSON members. A reader ignores unknown members, and uses defaults for missing
@@ -156,6 +157,17 @@ pub struct Released {
     pub token: String,
 }
 
+/// The locks and requests of one client that an operator ended in one call.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReleasedAll {
+    /// How many locks were released by force.
+    #[serde(default)]
+    pub released: u64,
+    /// How many waiting requests were withdrawn.
+    #[serde(default)]
+    pub withdrawn: u64,
+}
+
 /// Why the server did not answer an HTTP request.
 ///
 /// # Examples
@@ -241,6 +253,7 @@ mod tests {
             r#""uptime_ms":5,"version":"0.2.0"}"#,
         ));
         reads_back::<Released>(r#"{"state":"waiting","token":"17"}"#);
+        reads_back::<ReleasedAll>(r#"{"released":2,"withdrawn":1}"#);
         reads_back::<Refusal>(r#"{"error":"no such lock","code":"lock_not_found"}"#);
     }
 

@@ -7,6 +7,7 @@ mod listing;
 mod long;
 mod pages;
 pub mod query;
+mod revocation;
 mod routes;
 
 pub(crate) use accept::accept;

@@ -6,11 +6,13 @@ use locktopus_engine::{Path, Place, RequestInfo};
 use locktopus_protocol::path;
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 const NAMESPACE: &str = "namespace";
 const ABANDON_TIMEOUT: &str = "abandon-timeout-ms";
 const CLIENT: &str = "client";
+const ADDRESS: &str = "address";
 const PATH: &str = "path";
 const LIMIT: &str = "limit";
 const AFTER: &str = "after";
@@ -69,7 +71,7 @@ impl Upgrade {
         Ok(Upgrade {
             namespace: namespace(query)?,
             abandon_timeout,
-            client: parameter(query, CLIENT).map(|name| name.chars().take(MAX_CLIENT).collect()),
+            client: parameter(query, CLIENT).map(|name| short(&name)),
         })
     }
 
@@ -95,6 +97,35 @@ impl Upgrade {
         }
         Ok(timeout)
     }
+}
+
+/// The clients whose locks an operator ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Clients {
+    /// Those with this name.
+    Named(String),
+    /// Those at this address, which is canonical.
+    At(IpAddr),
+}
+
+impl Clients {
+    pub(super) fn parse(query: Option<&str>) -> Result<Clients, BadParameter> {
+        match (parameter(query, CLIENT), parameter(query, ADDRESS)) {
+            (Some(name), None) if !name.is_empty() => Ok(Clients::Named(short(&name))),
+            (None, Some(text)) => match text.parse::<IpAddr>() {
+                Ok(address) => Ok(Clients::At(address.to_canonical())),
+                Err(_) => bad("URL parameter 'address' must be an IP address, without a port"),
+            },
+            _ => bad(
+                "either the URL parameter 'client' or 'address' is required, and must not be empty; both are not allowed",
+            ),
+        }
+    }
+}
+
+/// The part of a client's name that is kept.
+fn short(name: &str) -> String {
+    name.chars().take(MAX_CLIENT).collect()
 }
 
 /// The namespace that the query of a URL names.

@@ -7,12 +7,14 @@ use super::answers::{
 use super::listing;
 use super::long;
 use super::pages::{self, json_bytes};
-use super::query::{self, BadParameter, Filter, Part, Upgrade};
+use super::query::{self, BadParameter, Clients, Filter, Part, Upgrade};
+use super::revocation::revoke_all;
 use crate::locks::{Client, NotJoined};
+use crate::polls::measured;
 use crate::shares::Party;
 use crate::ws::{Connection, websocket_config};
 use hyper::body::Incoming;
-use hyper::{Request, Version};
+use hyper::{Method, Request, Version};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +38,8 @@ enum Route {
     Locks { namespace: String, filter: Filter },
     /// `DELETE /locks/TOKEN`
     Revoke { namespace: String, token: u64 },
+    /// `DELETE /locks`
+    RevokeAll { namespace: String, clients: Clients },
     /// `/metrics`
     Metrics,
     /// `/v1`
@@ -47,8 +51,11 @@ impl Route {
     fn parse<B>(request: &Request<B>) -> Result<Route, Refusal> {
         const READ: &str = "GET, HEAD";
         let query = request.uri().query();
+        let deletes = request.method() == Method::DELETE;
         let (methods, route) = match request.uri().path() {
-            "/" | "/locks" if wants_page(request.headers()) => (READ, Ok(Route::LivePage)),
+            "/locks" if deletes => ("DELETE", Route::revoke_all(query)),
+            "/locks" if wants_page(request.headers()) => ("GET, HEAD, DELETE", Ok(Route::LivePage)),
+            "/" if wants_page(request.headers()) => (READ, Ok(Route::LivePage)),
             "/" => (READ, Ok(Route::Status)),
             "/healthz" => (READ, Ok(Route::Health)),
             "/metrics" => (READ, Ok(Route::Metrics)),
@@ -60,7 +67,7 @@ impl Route {
                     namespace.map(|namespace| Route::Statistics { namespace }),
                 )
             }
-            "/locks" => (READ, Route::locks(query)),
+            "/locks" => ("GET, HEAD, DELETE", Route::locks(query)),
             "/v1" => ("GET", Upgrade::parse(query).map(Route::Upgrade)),
             path => {
                 let token = path.strip_prefix("/locks/");
@@ -81,6 +88,13 @@ impl Route {
         Ok(Route::Locks {
             namespace: query::namespace(query)?,
             filter: Filter::parse(query)?,
+        })
+    }
+
+    fn revoke_all(query: Option<&str>) -> Result<Route, BadParameter> {
+        Ok(Route::RevokeAll {
+            namespace: query::namespace(query)?,
+            clients: Clients::parse(query)?,
         })
     }
 
@@ -152,6 +166,17 @@ async fn answer(
             let namespace = pages::find(site, &namespace)?;
             let by = (peer, pass.party(peer.ip()));
             Ok(json(&pages::revoke(&namespace, token, by).await?))
+        }
+        Route::RevokeAll { namespace, clients } => {
+            let pass = access.check_namespace(&request, &namespace)?;
+            access.check_revoke()?;
+            let namespace = pages::find(site, &namespace)?;
+            let by = (peer, pass.party(peer.ip()));
+            let last = site.last_connection.load(Ordering::Relaxed);
+            // A task of its own: the revocation is finished even if the operator disconnects.
+            let work = revoke_all(namespace, clients, last, by);
+            let done = tokio::spawn(measured(&shared.metrics, work)).await;
+            Ok(json(&done.map_err(|_| Refusal::shutting_down())?))
         }
         Route::Metrics => {
             access.check_everywhere(&request)?;

@@ -360,6 +360,11 @@ impl Holder {
         }
     }
 
+    /// Whether a request waits and is not granted.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(&*self.slot(), Slot::Waiting { pending, .. } if !pending.is_acquired())
+    }
+
     /// Token of the lock or request, and the moment at which it entered its state.
     pub(crate) fn current(&self) -> Option<(u64, Instant)> {
         match &*self.slot() {

@@ -145,7 +145,7 @@ async fn refusals_are_json_with_a_code_if_the_accept_header_asks_for_it() {
             RefusalCode::LockNotFound,
         ),
         (
-            "DELETE",
+            "POST",
             "/locks?namespace=n&token=all",
             405,
             RefusalCode::MethodNotAllowed,

@@ -152,3 +152,72 @@ async fn revocations_that_race_with_every_other_event_end_each_lock_once() {
     let withdrawn = server.metric("locktopus_withdrawals_total").await;
     assert!(grants + withdrawn <= (CLIENTS * ROUNDS) as f64);
 }
+
+#[tokio::test]
+async fn all_locks_of_a_client_or_an_address_are_revoked_in_one_call() {
+    let server = Server::start().await;
+    let greedy = format!("namespace=n&client=greedy&{HOUR}");
+    let mut leaving = server.connect(&greedy).await;
+    leaving.lock("w:a").await;
+    leaving.close().await;
+    let mut holder = server.connect(&greedy).await;
+    holder.lock("w:b").await;
+    let mut waiting = server.connect(&greedy).await;
+    waiting.enqueue("w:b").await;
+    let _idle = server.connect(&greedy).await;
+    let mut other = server.connect_from(2, "namespace=n&client=other").await;
+    other.enqueue("w:a").await;
+    let mut elsewhere = server.connect("namespace=m&client=greedy").await;
+    elsewhere.lock("w:a").await;
+
+    let (status, body) = server
+        .request("DELETE", "/locks?namespace=n&client=greedy", "")
+        .await;
+    assert_eq!(
+        (status, body.as_str()),
+        (200, r#"{"released":2,"withdrawn":1}"#)
+    );
+    other.expect("lock", "acquired").await;
+    for mut client in [holder, waiting] {
+        assert!(client.expect_error().await.contains("released by force"));
+    }
+    elsewhere.release().await;
+
+    let (status, body) = server
+        .request("DELETE", "/locks?namespace=n&address=127.0.0.2", "")
+        .await;
+    assert_eq!(
+        (status, body.as_str()),
+        (200, r#"{"released":1,"withdrawn":0}"#)
+    );
+    other.expect_error().await;
+    assert_eq!(server.metric("locktopus_forced_total").await, 4.0);
+}
+
+#[tokio::test]
+async fn a_revocation_of_all_locks_of_a_client_needs_one_client() {
+    let server = Server::start().await;
+    let _client = server.connect("namespace=n&client=a").await;
+    for (query, status, part) in [
+        ("namespace=n", 400, "either"),
+        ("namespace=n&client=", 400, "either"),
+        ("namespace=n&client=a&address=127.0.0.1", 400, "either"),
+        ("namespace=n&address=localhost", 400, "an IP address"),
+        ("namespace=n&address=127.0.0.1:80", 400, "an IP address"),
+        ("client=a", 400, "namespace"),
+        ("namespace=m&client=a", 404, "namespace not found"),
+    ] {
+        let answer = server
+            .request("DELETE", &format!("/locks?{query}"), "")
+            .await;
+        assert!(
+            answer.0 == status && answer.1.contains(part),
+            "{query}: {answer:?}"
+        );
+    }
+    // A name that no client has ends nothing.
+    let answer = server
+        .request("DELETE", "/locks?namespace=n&client=b", "")
+        .await;
+    assert_eq!(answer, (200, r#"{"released":0,"withdrawn":0}"#.to_owned()));
+}
