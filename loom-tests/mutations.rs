@@ -149,4 +149,50 @@ mutations! {
             }
         ";
     }
+
+    /// Breaks R1: a request that enters in steps is published at its first pause.
+    PublishAtAPause {
+        "entries.rs": "if budget.is_spent() {
+                    «return None;»" => "
+            request.publish(clock);
+            return Some(None);
+        ";
+    }
+
+    /// Breaks T2: a request that leaves in steps is released at its first pause.
+    ReleaseAtAPause {
+        "table.rs": "let has_left = «*inserted == 0»;" => "true";
+    }
+
+    /// Breaks B1: a walk that pauses is forgotten.
+    ForgetPausedWalk {
+        "table.rs": "Found::Paused(cursor) => «backlog.put_back(Watch { request, cursor })»" => "drop((request, cursor))";
+    }
+
+    /// Breaks B1: a `Work` that is dropped leaves the rest undone.
+    DropUndone {
+        "work.rs": "finish(|| left.step(&mut Budget::unlimited()));" => "left.backlog = Backlog::default();";
+    }
+
+    /// Breaks B1: a waker that panics takes the later ones with it.
+    LoseTheOtherWakes {
+        "waiter.rs": "while let Some(waiter) = «self.0.pop_front()» {" => "std::mem::take(&mut self.0).into_iter().inspect(|waiter| waiter.wake()).last()";
+    }
+
+    /// Breaks E3: a purge that pauses goes on one subscriber too late.
+    PausedPurgeSkips {
+        "event.rs": "self.at = «rest.cloned()»;" => "rest.and_then(|node| node.next.0.clone())";
+    }
+
+    /// Breaks R4: a request that pauses in its first walk is not counted as a waiting one, and its grant takes it off
+    /// the count.
+    UncountedPause {
+        "table.rs": "if request.pauses() && request.is_counted() {
+                    «self.waiting.add(1);»" => "";
+    }
+
+    /// Breaks guarantee 4: a request that is dropped while it enters leaves its entries behind.
+    LeaveHalfEntered {
+        "work.rs": "Work::leaving(table, self.request, «self.inserted»)" => "0";
+    }
 }

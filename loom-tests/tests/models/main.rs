@@ -22,10 +22,11 @@ mod leave;
 mod mutations;
 #[path = "../shared/mod.rs"]
 mod shared;
+mod steps;
 mod wait;
 
 use explore::{ALL, Bounds, explore_within};
-use locktopus_loom_tests::{Lock, LockManager, Pending, RequestState, Resource};
+use locktopus_loom_tests::{Entering, Lock, LockManager, Pending, RequestState, Resource, Work};
 
 macro_rules! models {
     ($($module:ident { $($scenario:ident: quick $quick:expr, full $full:expr;)* })*) => {
@@ -73,6 +74,19 @@ models! {
         a_dropped_pending_races_the_grant: quick ALL, full ALL;
         a_dropped_lock_future_races_the_grant: quick ALL, full ALL;
         a_dropped_grant_races_a_request: quick ALL, full ALL;
+    }
+    steps {
+        a_step_races_a_withdrawal: quick 3, full 5;
+        a_step_races_a_new_request: quick 3, full 5;
+        two_works_overlap: quick 3, full ALL;
+        a_work_is_dropped_in_mid_walk: quick 3, full 5;
+        a_divided_purge_races_a_new_watch: quick 4, full ALL;
+        a_divided_purge_races_the_release: quick 4, full ALL;
+        two_divided_purges_race: quick 4, full ALL;
+        two_requests_enter_in_steps: quick 3, full 5;
+        entering_in_steps_races_a_release: quick 3, full 5;
+        dropped_entering_races_a_request: quick 3, full 4;
+        a_close_races_entering_in_steps: quick 3, full ALL;
     }
     close {
         a_close_races_a_request: quick ALL, full ALL;

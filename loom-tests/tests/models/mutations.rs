@@ -2,7 +2,7 @@
 //! that the mutation breaks.
 
 use super::explore::explore;
-use super::{enter, leave};
+use super::{enter, leave, steps};
 use locktopus_loom_tests::{Mutation, with};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -47,6 +47,14 @@ noticed! {
     CountEveryGrant by leave::a_withdrawal_races_the_grant at 1 for "the statistics";
     PurgeDropsNewSubscribers by leave::a_purge_races_a_new_watch at 2 for "the grant rule";
     NoPurge by one_thread::many_tasks_poll_one_request at 0 for "remembers its former tasks";
+    PublishAtAPause by steps::two_requests_enter_in_steps at 0 for "the statistics";
+    ReleaseAtAPause by steps::a_step_races_a_new_request at 0 for "the statistics";
+    ForgetPausedWalk by steps::two_works_overlap at 0 for "the grant rule";
+    DropUndone by steps::a_work_is_dropped_in_mid_walk at 0 for "the grant rule";
+    PausedPurgeSkips by steps::a_divided_purge_races_a_new_watch at 1 for "the grant rule";
+    UncountedPause by steps::entering_in_steps_races_a_release at 0 for "the statistics";
+    LeaveHalfEntered by steps::dropped_entering_races_a_request at 0 for "the statistics";
+    LoseTheOtherWakes by one_thread::a_panicking_waker_stands_before_another at 0 for "woken";
     RemoveAfterAdvancing by one_thread::a_task_counts_the_locked_resources at 0 for "the last holder is gone";
 }
 
@@ -54,11 +62,36 @@ noticed! {
 mod one_thread {
     use crate::LockManager;
     use crate::shared::{enqueue, lock};
+    use crate::wait::Wakeups;
     use std::future::Future;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Wake, Waker};
+
+    pub(super) fn a_panicking_waker_stands_before_another() {
+        struct Panics;
+        impl Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                std::panic::resume_unwind(Box::new("from the waker"));
+            }
+        }
+        let locks = LockManager::new();
+        let holder = lock(&locks, "w:a");
+        let (mut first, mut second) = (enqueue(&locks, "r:a"), enqueue(&locks, "r:a"));
+        let wakeups = Arc::new(Wakeups::default());
+        let wakers = [
+            Waker::from(Arc::new(Panics)),
+            Waker::from(Arc::clone(&wakeups)),
+        ];
+        for (waker, pending) in wakers.iter().zip([&mut first, &mut second]) {
+            let _ = pin!(pending).poll(&mut Context::from_waker(waker));
+        }
+        let mut work = holder.release_in_steps();
+        while !catch_unwind(AssertUnwindSafe(|| work.step(100))).is_ok_and(|is_done| is_done) {}
+        assert_eq!(wakeups.count(), 1, "the second task is woken");
+    }
 
     pub(super) fn many_tasks_poll_one_request() {
         struct Keeps(#[expect(dead_code, reason = "counted")] Arc<()>);
