@@ -1,9 +1,10 @@
-//! Operations compared with a naive oracle after every step: all grants, and the statistics.
+//! Operations, whole and in steps, compared with a naive oracle after every step: no grant is too early, and when no
+//! operation is under way, all grants and the statistics are as the oracle says.
 #![no_main]
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use locktopus_engine::{Lock, LockManager, Path, Pending, Resource};
+use locktopus_engine::{Entering, Lock, LockManager, Path, Pending, Resource, Work};
 
 #[path = "../../engine/tests/engine/outstanding.rs"]
 mod outstanding;
@@ -17,6 +18,14 @@ enum Operation {
     End(u8),
     /// Turns a granted request into a lock.
     Convert(u8),
+    /// Begins to enter a request in steps.
+    Enter(Vec<Wish>),
+    /// A step of an entering request, with a budget; a budget of 255 withdraws it.
+    Go(u8, u8),
+    /// Releases or withdraws an outstanding request in steps.
+    EndInSteps(u8),
+    /// A step of a work, with a budget; a budget of 255 drops it.
+    Work(u8, u8),
 }
 
 #[derive(Debug, Arbitrary)]
@@ -46,14 +55,18 @@ fn conflict(some: &[Resource], others: &[Resource]) -> bool {
 }
 
 /// The outstanding requests in the order of their tokens, each with the set that was asked for.
-fn check(locks: &LockManager, outstanding: &[(Vec<Resource>, Outstanding)]) {
+fn check(locks: &LockManager, outstanding: &[(Vec<Resource>, Outstanding)], is_idle: bool) {
     let mut acquired = 0;
     for (index, (set, lock)) in outstanding.iter().enumerate() {
         let blocked = outstanding[..index]
             .iter()
             .any(|(other, _)| conflict(other, set));
-        assert_eq!(lock.is_acquired(), !blocked);
-        acquired += usize::from(!blocked);
+        assert!(!(lock.is_acquired() && blocked));
+        assert!(!is_idle || lock.is_acquired() || blocked);
+        acquired += usize::from(lock.is_acquired());
+    }
+    if !is_idle {
+        return;
     }
     let stats = locks.stats();
     assert_eq!(
@@ -67,47 +80,114 @@ fn check(locks: &LockManager, outstanding: &[(Vec<Resource>, Outstanding)]) {
     assert_eq!(stats.resources, resources);
 }
 
-fuzz_target!(|operations: Vec<Operation>| {
-    let locks = LockManager::new();
-    let mut outstanding: Vec<(Vec<Resource>, Outstanding)> = Vec::new();
-    for operation in operations.iter().take(100) {
-        let set = match operation {
-            Operation::Enqueue(wishes) | Operation::TryLock(wishes) => {
-                wishes.iter().take(5).map(Wish::resource).collect()
-            }
-            Operation::End(_) | Operation::Convert(_) => Vec::new(),
-        };
+fn pick<T>(all: &mut Vec<T>, index: u8) -> Option<T> {
+    let count = all.len();
+    (count > 0).then(|| all.swap_remove(usize::from(index) % count))
+}
+
+fn set_of(wishes: &[Wish]) -> Vec<Resource> {
+    wishes.iter().take(5).map(Wish::resource).collect()
+}
+
+#[derive(Default)]
+struct World {
+    locks: LockManager,
+    outstanding: Vec<(Vec<Resource>, Outstanding)>,
+    entering: Vec<(Vec<Resource>, Entering)>,
+    works: Vec<Work>,
+}
+
+impl World {
+    fn run(&mut self, operation: &Operation) {
+        let count = self.outstanding.len();
         match operation {
-            Operation::End(index) if !outstanding.is_empty() => {
-                drop(outstanding.remove(usize::from(*index) % outstanding.len()));
+            Operation::Enqueue(wishes) | Operation::TryLock(wishes) | Operation::Enter(wishes)
+                if wishes.is_empty() =>
+            {
+                assert!(self.locks.enqueue([]).is_err());
             }
-            Operation::Convert(index) if !outstanding.is_empty() => {
-                let index = usize::from(*index) % outstanding.len();
-                let (set, request) = outstanding.remove(index);
-                outstanding.insert(index, (set, request.converted()));
+            Operation::Enqueue(wishes) => {
+                let set = set_of(wishes);
+                let pending = self.locks.enqueue(set.clone()).expect("open");
+                if let Some((_, last)) = self.outstanding.last() {
+                    assert!(last.token() < pending.token());
+                }
+                self.outstanding.push((set, pending.into()));
             }
-            Operation::End(_) | Operation::Convert(_) => {}
-            _ if set.is_empty() => assert!(locks.enqueue(set).is_err()),
-            Operation::Enqueue(_) => {
-                let pending = locks.enqueue(set.clone()).expect("open");
-                assert!(
-                    outstanding
-                        .last()
-                        .is_none_or(|(_, last)| last.token() < pending.token())
-                );
-                outstanding.push((set, pending.into()));
+            Operation::TryLock(wishes) => {
+                let set = set_of(wishes);
+                let is_free = !(self.outstanding.iter()).any(|(other, _)| conflict(other, &set));
+                let tried = self.locks.try_lock(set.clone()).expect("open");
+                assert!(tried.is_none() || is_free);
+                assert!(tried.is_some() || !is_free || !self.is_idle());
+                self.outstanding
+                    .extend(tried.map(|lock| (set, lock.into())));
             }
-            Operation::TryLock(_) => {
-                let free = outstanding.iter().all(|(other, _)| !conflict(other, &set));
-                let tried = locks.try_lock(set.clone()).expect("open");
-                assert_eq!(tried.is_some(), free);
-                outstanding.extend(tried.map(|lock| (set, lock.into())));
+            Operation::Enter(wishes) => {
+                let set = set_of(wishes);
+                let entering = self.locks.enqueue_in_steps(set.clone()).expect("open");
+                self.entering.push((set, entering));
+            }
+            Operation::Go(index, budget) => {
+                let Some((set, mut entering)) = pick(&mut self.entering, *index) else {
+                    return;
+                };
+                if *budget == u8::MAX {
+                    self.works.push(entering.withdraw_in_steps());
+                } else if let Some(entered) = entering.step(usize::from(*budget) / 64) {
+                    let (pending, work) = entered.expect("open");
+                    self.outstanding.push((set, pending.into()));
+                    self.outstanding.sort_by_key(|(_, one)| one.token());
+                    self.works.push(work);
+                } else {
+                    self.entering.push((set, entering));
+                }
+            }
+            Operation::Work(index, budget) => {
+                if let Some(mut work) = pick(&mut self.works, *index)
+                    && *budget < u8::MAX
+                    && !work.step(usize::from(*budget) / 64)
+                {
+                    self.works.push(work);
+                }
+            }
+            Operation::End(_) | Operation::Convert(_) | Operation::EndInSteps(_) if count == 0 => {}
+            Operation::End(index) => {
+                drop(self.outstanding.remove(usize::from(*index) % count));
+            }
+            Operation::Convert(index) => {
+                let index = usize::from(*index) % count;
+                let (set, request) = self.outstanding.remove(index);
+                self.outstanding.insert(index, (set, request.converted()));
+            }
+            Operation::EndInSteps(index) => {
+                let (_, request) = self.outstanding.remove(usize::from(*index) % count);
+                self.works.push(match request {
+                    Outstanding::Pending(pending) => pending.withdraw_in_steps(),
+                    Outstanding::Held(lock) => lock.release_in_steps(),
+                });
             }
         }
-        check(&locks, &outstanding);
     }
-    let listed = locks.requests().count();
-    assert_eq!(listed, outstanding.len());
-    drop(outstanding);
-    assert_eq!(locks.stats().resources, 0);
+
+    fn is_idle(&self) -> bool {
+        self.works.is_empty() && self.entering.is_empty()
+    }
+}
+
+fuzz_target!(|operations: Vec<Operation>| {
+    let mut world = World::default();
+    for operation in operations.iter().take(100) {
+        world.run(operation);
+        check(&world.locks, &world.outstanding, world.is_idle());
+    }
+    while !world.is_idle() {
+        world.run(&Operation::Go(0, 0));
+        world.run(&Operation::Work(0, 0));
+        check(&world.locks, &world.outstanding, world.is_idle());
+    }
+    let listed = world.locks.requests().count();
+    assert_eq!(listed, world.outstanding.len());
+    drop(world.outstanding);
+    assert_eq!(world.locks.stats().resources, 0);
 });

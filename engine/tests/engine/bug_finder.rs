@@ -7,22 +7,55 @@
 //!   that were there before.
 //! - No lost wake-up: a wait that takes longer than [`LOST`] counts as one.
 //! - No request is left: at the end the table is empty.
+//!
+//! Many requests enter and leave in steps. All threads share their works, and each does steps of any of them.
 
-use locktopus_engine::{Lock, LockManager, Path, Pending, Resource};
+use locktopus_engine::{Entering, Lock, LockManager, Path, Pending, Resource, Work};
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// Locks are held for some microseconds, so a wait of this length never ends.
+/// Locks are held for some microseconds, and steps follow soon, so a wait of this length never ends.
 const LOST: Duration = Duration::from_secs(60);
 const FANOUT: usize = 3;
 const DEPTH: usize = 3;
 const WRITER: u64 = 1 << 32;
+
+/// The works under way. Each thread does steps of them between its own operations and while it waits.
+#[derive(Default)]
+struct Works(Mutex<Vec<Work>>);
+
+impl Works {
+    fn add(&self, work: Work) {
+        if !work.is_done() {
+            self.0.lock().expect("no panic").push(work);
+        }
+    }
+
+    /// Does a step of a random work; `false` if there is none.
+    fn step(&self) -> bool {
+        let picked = {
+            let mut works = self.0.lock().expect("no panic");
+            let count = works.len();
+            (count > 0).then(|| works.swap_remove(fastrand::usize(..count)))
+        };
+        let is_any = picked.is_some();
+        if let Some(mut work) = picked {
+            if fastrand::u8(..50) == 0 {
+                drop(work);
+            } else {
+                work.step(fastrand::usize(..50) * fastrand::usize(..2));
+                self.add(work);
+            }
+        }
+        is_any
+    }
+}
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Report {
@@ -141,14 +174,16 @@ impl Tree {
 pub(crate) fn hunt(threads: usize, rounds: u64) -> Report {
     let locks = LockManager::new();
     let tree = Tree::new();
+    let works = Works::default();
     let hunters: Vec<Report> = thread::scope(|scope| {
-        let spawn = |_| scope.spawn(|| hunter(&locks.clone(), &tree, rounds));
+        let spawn = |_| scope.spawn(|| hunter(&locks.clone(), &tree, &works, rounds));
         let hunters: Vec<_> = (0..threads).map(spawn).collect();
         hunters
             .into_iter()
             .map(|hunter| hunter.join().expect("no panic"))
             .collect()
     });
+    while works.step() {}
     let stats = locks.stats();
     assert_eq!(
         (stats.acquired, stats.waiting, stats.resources),
@@ -165,16 +200,17 @@ pub(crate) fn hunt(threads: usize, rounds: u64) -> Report {
         })
 }
 
-fn hunter(locks: &LockManager, tree: &Tree, rounds: u64) -> Report {
+fn hunter(locks: &LockManager, tree: &Tree, works: &Works, rounds: u64) -> Report {
     let mut report = Report::default();
     for _ in 0..rounds {
         let set = tree.random_set();
+        works.step();
         let lock = if fastrand::u8(..8) == 0 {
             let tried = locks.try_lock(set).expect("open");
             report.refused_tries += u64::from(tried.is_none());
             tried
         } else {
-            let acquired = acquire(locks, set);
+            let acquired = acquire(locks, works, set);
             report.withdrawals += u64::from(acquired.is_none());
             acquired
         };
@@ -187,38 +223,76 @@ fn hunter(locks: &LockManager, tree: &Tree, rounds: u64) -> Report {
         }
         tree.exit(&lock);
         report.grants += 1;
-        lock.release();
+        if fastrand::bool() {
+            works.add(lock.release_in_steps());
+        } else {
+            lock.release();
+        }
     }
     report
 }
 
 /// Waits for the grant in one of many ways; `None` if it gave up waiting.
-fn acquire(locks: &LockManager, set: Vec<Resource>) -> Option<Lock> {
+fn acquire(locks: &LockManager, works: &Works, set: Vec<Resource>) -> Option<Lock> {
     let micros = || Duration::from_micros(fastrand::u64(..50));
-    let enqueue = |set| locks.enqueue(set).expect("open");
+    let enqueue = |set: Vec<Resource>| match fastrand::bool() {
+        true => locks.enqueue(set).expect("open"),
+        false => enter_in_steps(locks.enqueue_in_steps(set).expect("open"), works),
+    };
     match fastrand::u8(..12) {
         0 => enqueue(set).try_acquired().ok(),
         1 => enqueue(set).wait_timeout(micros()).ok(),
         2 => locks.blocking_lock_timeout(set, micros()).expect("open"),
         3 => poll_once(pin!(locks.lock(set))).map(|lock| lock.expect("open")),
-        4 => Some(await_or_panic(locks, locks.lock(set)).expect("open")),
+        4 => Some(await_or_panic(locks, works, locks.lock(set)).expect("open")),
         5 => {
             let mut pending = enqueue(set);
             // As a branch of a `select!` that did not win.
-            poll_once(pin!(&mut pending)).or_else(|| Some(await_or_panic(locks, pending)))
+            poll_once(pin!(&mut pending)).or_else(|| Some(await_or_panic(locks, works, pending)))
         }
         6 => {
             let waited = enqueue(set).wait_timeout(micros());
-            Some(waited.unwrap_or_else(|pending| wait_or_panic(locks, pending)))
+            Some(waited.unwrap_or_else(|pending| wait_or_panic(locks, works, pending)))
         }
-        _ => Some(wait_or_panic(locks, enqueue(set))),
+        7 => {
+            works.add(enqueue(set).withdraw_in_steps());
+            None
+        }
+        8 => {
+            let mut entering = locks.enqueue_in_steps(set).expect("open");
+            if entering.step(0).is_none() {
+                works.add(entering.withdraw_in_steps());
+            }
+            None
+        }
+        _ => Some(wait_or_panic(locks, works, enqueue(set))),
     }
 }
 
-fn wait_or_panic(locks: &LockManager, pending: Pending) -> Lock {
-    pending
-        .wait_timeout(LOST)
-        .unwrap_or_else(|lost| panic!("lost: {lost:?} in {:#?}", listing(locks)))
+fn enter_in_steps(mut entering: Entering, works: &Works) -> Pending {
+    loop {
+        if let Some(entered) = entering.step(fastrand::usize(..5)) {
+            let (pending, work) = entered.expect("open");
+            works.add(work);
+            return pending;
+        }
+        works.step();
+    }
+}
+
+fn wait_or_panic(locks: &LockManager, works: &Works, mut pending: Pending) -> Lock {
+    let since = Instant::now();
+    while since.elapsed() < LOST {
+        let patience = match works.step() {
+            true => Duration::ZERO,
+            false => Duration::from_micros(100),
+        };
+        match pending.wait_timeout(patience) {
+            Ok(lock) => return lock,
+            Err(waits) => pending = waits,
+        }
+    }
+    panic!("lost: {pending:?} in {:#?}", listing(locks))
 }
 
 fn listing(locks: &LockManager) -> Vec<locktopus_engine::RequestInfo> {
@@ -232,22 +306,29 @@ fn poll_once<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
     }
 }
 
-/// Awaits the grant as an executor does.
-fn await_or_panic<F: Future>(locks: &LockManager, future: F) -> F::Output {
-    struct Unpark(Thread);
+/// Awaits the grant as an executor does: it polls only after a wake-up.
+fn await_or_panic<F: Future>(locks: &LockManager, works: &Works, future: F) -> F::Output {
+    struct Unpark(Thread, AtomicBool);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
+            self.1.store(true, Ordering::Release);
             self.0.unpark();
         }
     }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let unpark = Arc::new(Unpark(thread::current(), AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&unpark));
     let mut future = pin!(future);
     let since = Instant::now();
     loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park_timeout(LOST),
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
         }
-        assert!(since.elapsed() < LOST, "lost among {:#?}", listing(locks));
+        while !unpark.1.swap(false, Ordering::Acquire) {
+            if !works.step() {
+                // Not longer: another thread may add a work.
+                thread::park_timeout(Duration::from_micros(100));
+            }
+            assert!(since.elapsed() < LOST, "lost among {:#?}", listing(locks));
+        }
     }
 }

@@ -10,6 +10,7 @@ mod paths;
 mod semantics;
 #[cfg(feature = "serde")]
 mod serialized;
+mod steps;
 mod waiting;
 
 use locktopus_engine::{Lock, LockManager, Path, Pending, Resource};
