@@ -38,5 +38,5 @@ pub use guard::{Guard, Pending};
 pub use locktopus_protocol as protocol;
 pub use options::{DEFAULT_NAMESPACE, DEFAULT_URL, Options};
 #[cfg(feature = "pages")]
-pub use pages::{Filter, LockPages};
+pub use pages::{Clients, Filter, LockPages};
 pub use protocol::{Mode, Resource};

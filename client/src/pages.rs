@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::error::{Detail, Error, printable};
 use crate::options::Options;
-use crate::protocol::pages::{Locks, Namespaces, Refusal, RefusalCode, Released};
+use crate::protocol::pages::{Locks, Namespaces, Refusal, RefusalCode, Released, ReleasedAll};
 use crate::protocol::path;
 use crate::stream::is_temporary;
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -13,6 +13,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -201,6 +202,36 @@ impl Client {
         let path = format!("/locks/{token}?{}", namespace_query(options).finish());
         request(options, Method::DELETE, &path).await
     }
+
+    /// Revokes all locks of these clients in the namespace, and withdraws their waiting requests. Returns once all of
+    /// them have ended. A request that enters meanwhile may be missed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with [`RefusalCode::NamespaceNotFound`] if the namespace is not in use, otherwise as for
+    /// [`locks`](Client::locks).
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the server may or may not have begun. It finishes what it has begun.
+    pub async fn release_all_by_force(&self, clients: &Clients) -> Result<ReleasedAll, Error> {
+        let options = self.options();
+        let mut query = namespace_query(options);
+        match clients {
+            Clients::Named(name) => query.append_pair("client", name),
+            Clients::At(address) => query.append_pair("address", &address.to_string()),
+        };
+        let path = format!("/locks?{}", query.finish());
+        request(options, Method::DELETE, &path).await
+    }
+}
+
+/// The clients whose locks [`Client::release_all_by_force`] ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Clients {
+    /// Those that give themselves this name.
+    Named(String),
+    /// Those at this address.
+    At(IpAddr),
 }
 
 /// The query that names the namespace.

@@ -151,12 +151,22 @@ with_server_flags! {
     subcommand,
     name = "release",
     help_triggers("-h", "--help"),
-    example = "{command_name} 1790000000000017"
+    example = "{command_name} 1790000000000017",
+    example = "# All locks and waiting requests of the clients with one name:",
+    example = "{command_name} --client nightly-job"
 )]
 struct Release in NAMESPACE {
     /// the token of the lock, as `locktopus locks` shows it
     #[argh(positional)]
-    pub(crate) lock: String,
+    pub(crate) lock: Option<String>,
+
+    /// name of clients: releases all their locks, and withdraws their waiting requests
+    #[argh(option, arg_name = "name")]
+    pub(crate) client: Option<String>,
+
+    /// IP address of clients, instead of their name
+    #[argh(option, arg_name = "ip")]
+    pub(crate) address: Option<std::net::IpAddr>,
 }
 }
 

@@ -3,9 +3,11 @@
 use crate::args;
 use crate::output::{Failure, json, print, print_line};
 use crate::show;
-use locktopus_client::protocol::pages::{LockRequest, Locks, Namespaces, RequestState, Statistics};
+use locktopus_client::protocol::pages::{
+    LockRequest, Locks, Namespaces, ReleasedAll, RequestState, Statistics,
+};
 use locktopus_client::protocol::text::visible;
-use locktopus_client::{Client, Filter};
+use locktopus_client::{Client, Clients, Filter};
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
@@ -82,14 +84,29 @@ async fn show_locks(client: &Client, args: &args::Locks, before: &str) -> Result
 }
 
 pub(crate) async fn release(args: &args::Release) -> Result<(), Failure> {
-    let released = Client::new(args.options()?)?
-        .release_by_force(&args.lock)
-        .await?;
-    let done = match released.state {
-        RequestState::Acquired => "released",
-        _ => "withdrawn",
+    let client = Client::new(args.options()?)?;
+    let clients = match (&args.lock, &args.client, args.address) {
+        (Some(lock), None, None) => {
+            let done = match client.release_by_force(lock).await?.state {
+                RequestState::Acquired => "released",
+                _ => "withdrawn",
+            };
+            return print_line(&format!("{lock} is {done}"));
+        }
+        (None, Some(name), None) => Clients::Named(name.clone()),
+        (None, None, Some(address)) => Clients::At(address),
+        _ => {
+            let text = "one of these is required: the token of a lock, --client, --address";
+            return Err(Failure::Usage(text.to_owned()));
+        }
     };
-    print_line(&format!("{} is {done}", args.lock))
+    let ReleasedAll {
+        released,
+        withdrawn,
+    } = client.release_all_by_force(&clients).await?;
+    print_line(&format!(
+        "{released} locks are released, {withdrawn} requests are withdrawn"
+    ))
 }
 
 pub(crate) async fn status(args: &args::Status) -> Result<(), Failure> {

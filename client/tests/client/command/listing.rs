@@ -103,6 +103,23 @@ fn a_release_by_force_ends_the_command() {
 }
 
 #[test]
+fn a_release_of_an_address_ends_its_locks_and_requests() {
+    let server = Server::start();
+    let _holder = server.holder();
+    let (_, mut waiter) = waiter(&server, &["run", "-w", "a", "--", "true"]);
+    assert_eq!(
+        stdout(&server, &["release", "--address", "127.0.0.1"]),
+        "1 locks are released, 1 requests are withdrawn\n"
+    );
+    assert_eq!(waiter.status().code(), Some(69));
+    for args in [&["release"][..], &["release", "7", "--client", "a"]] {
+        let output = server.output(args);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(errors(&output).contains("--address"), "{}", errors(&output));
+    }
+}
+
+#[test]
 fn a_request_withdrawn_by_force_is_not_a_conflict() {
     let server = Server::start();
     let _holder = server.holder();

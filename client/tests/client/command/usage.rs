@@ -55,7 +55,7 @@ fn a_bad_argument_is_named_and_gives_exit_status_2() {
         (&["run", "-w", "a/", "true"], "at byte 2"),
         (&["locks", "-p", r"a/\x"], "unknown escape at byte 2"),
         (&["locks", "--limit", "-1"], "0 or more"),
-        (&["release"], "not provided: lock"),
+        (&["release"], "the token of a lock, --client, --address"),
         (&["release", ""], "not a token"),
         (&["status", "-n", "x"], "-n"),
         (&["bench", "-c", "3", "-m", "handoff"], "even number"),
