@@ -94,3 +94,24 @@ async fn a_ca_file_without_certificates_is_named() {
         );
     }
 }
+
+/// The command of the README.
+#[cfg(feature = "cli")]
+#[tokio::test]
+async fn the_command_trusts_a_self_signed_certificate_in_its_ca_file() {
+    let server = Server::start().await;
+    let (port, file) = proxy(&server, "command.pem").await;
+    let url = format!("wss://localhost:{port}");
+    for (flags, status) in [(&["--ca-file"][..], 0), (&[], 69)] {
+        let mut command = crate::command::locktopus(&["run", "--url", &url]);
+        if let [flag] = flags {
+            command.arg(flag).arg(&file);
+        }
+        command.args(["-w", "a", "--", "echo", "ran"]);
+        let output = soon(tokio::process::Command::from(command).output()).await;
+        let output = output.expect("runs");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(status), "{errors}");
+        assert_eq!(output.stdout == b"ran\n", status == 0, "{errors}");
+    }
+}

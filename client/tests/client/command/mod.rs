@@ -13,3 +13,6 @@ mod run;
 #[cfg(target_os = "linux")]
 mod terminal;
 mod usage;
+
+#[cfg(feature = "tls")]
+pub(crate) use process::locktopus;
