@@ -347,3 +347,27 @@ async fn wait_line(status: &str, body: &str) -> String {
     assert_eq!(text(&output.expect("runs").stdout), "ran\n");
     line.expect("a line")
 }
+
+#[tokio::test]
+async fn an_endless_page_is_cut() {
+    /// More than the longest page and the buffers of two sockets.
+    const ENDLESS_BYTES: usize = 128 * 1024 * 1024;
+    let fake = Fake::listen().await;
+    let mut command = locktopus(&fake.url().replace("ws://", "http://"), &["locks"]);
+    let serving = async {
+        let mut stream = fake.accept_stream().await;
+        let piece = vec![b' '; 64 * 1024];
+        let mut sent = 0;
+        let mut open = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.is_ok();
+        while open && sent < ENDLESS_BYTES {
+            open = stream.write_all(&piece).await.is_ok();
+            sent += piece.len();
+        }
+        sent
+    };
+    let (output, sent) = soon(async { tokio::join!(command.output(), serving) }).await;
+    let output = output.expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(sent < ENDLESS_BYTES, "{}", text(&output.stderr));
+    assert!(output.stderr.len() < 400, "{}", text(&output.stderr));
+}
