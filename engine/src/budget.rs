@@ -29,6 +29,8 @@ impl Budget {
 
     /// Counts work that takes about this long.
     pub(crate) fn spend(&mut self, nanos: u64) {
+        #[cfg(test)]
+        SPENT.set(SPENT.get() + nanos);
         // An unlimited budget would last for centuries, so it needs no check of its own.
         self.nanos = self.nanos.saturating_sub(nanos);
     }
@@ -46,6 +48,12 @@ impl Budget {
     pub(crate) fn is_spent(&self) -> bool {
         self.nanos == 0
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The sum of what the thread has spent, in nanoseconds.
+    pub(crate) static SPENT: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

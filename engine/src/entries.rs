@@ -312,7 +312,7 @@ type OwnEntry<'g> = Entry<'g, 'g, Key, Arc<Request>>;
 /// What a walk knows about the place in a list where its last span of that list ended.
 ///
 /// The walk only goes forward, and it needs only entries that are there throughout (T3). So all that it still
-/// needs lies there or behind, however much time has passed and whatever was inserted meanwhile.
+/// needs lies there or behind, however much time has passed and however many entries were inserted meanwhile.
 enum Near<'g> {
     Unknown,
     /// The first entry behind the span.
