@@ -1,5 +1,7 @@
 //! `locktopus-server`: reads the command line, runs the server, and returns the exit status.
 
+mod log;
+
 use locktopus_server::{
     Command, Config, ConfigError, LogFormat, Secrets, count_dropped_log_lines, parse,
     run_with_secrets,
@@ -57,7 +59,7 @@ fn start(config: Config, secrets: Secrets) -> ExitCode {
     // The server never waits for its log: lines are dropped if standard error is not read, or is closed.
     let (log, _flush_at_exit) = NonBlockingBuilder::default()
         .buffered_lines_limit(LOG_LINES)
-        .finish(io::stderr());
+        .finish(log::Visible::new(io::stderr(), config.log_format));
     let lines = log.error_counter();
     count_dropped_log_lines(move || u64::try_from(lines.dropped_lines()).unwrap_or(u64::MAX));
     let format = tracing_subscriber::fmt()

@@ -400,6 +400,28 @@ async fn sighup_reloads_the_tokens_and_changes_nothing_else() {
 }
 
 #[tokio::test]
+async fn invisible_characters_of_names_are_escaped_in_the_log() {
+    // The first name is a\u{202e}\u{e0041}b, and the namespace is n\u{200b}.
+    let query = "namespace=n%E2%80%8B&client=a%E2%80%AE%F3%A0%81%81b";
+    for (format, shown) in [
+        ("json", [r#""a\u202e\udb40\udc41b""#, r#""n\u200b""#]),
+        ("text", [r#""a\u{202e}\u{e0041}b""#, r#""n\u{200b}""#]),
+    ] {
+        let mut server = on_loopback(&["--log-clients", "--log-format", format]);
+        let client = Client::connect(server.address, query).await;
+        let log = BufReader::new(server.child.stderr.take().expect("piped"));
+        let logged = tokio::task::spawn_blocking(move || {
+            let mut lines = log.lines().map(|line| line.expect("text"));
+            lines.find(|line| line.contains("client ")).expect("logged")
+        });
+        let line = tokio::time::timeout(PATIENCE, logged).await;
+        let line = line.expect("logged").expect("no panic");
+        assert!(shown.iter().all(|name| line.contains(name)), "{line}");
+        drop(client);
+    }
+}
+
+#[tokio::test]
 async fn a_revocation_is_logged_even_if_the_operator_disconnects() {
     let server = on_loopback(&[]);
     let address = server.address;
