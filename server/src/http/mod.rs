@@ -64,6 +64,7 @@ impl Site {
             connections = config.max_connections,
             namespaces = config.max_namespaces,
             share_percent = config.share,
+            request_bytes = config.max_request_bytes,
             message_bytes = config.max_message_bytes,
             resources = config.max_resources,
             segments = config.max_segments,

@@ -139,6 +139,7 @@ pub(super) fn status(site: &Site, pass: &Pass) -> String {
     line("threads that serve", &config.workers);
     line("connections, at most", &config.max_connections);
     line("share", &format!("{} %", config.share));
+    line("request bytes, at most", &config.max_request_bytes);
     line("namespaces, at most", &config.max_namespaces);
     line("bytes of a name, at most", &config.max_namespace_bytes);
     line("message bytes, at most", &config.max_message_bytes);
