@@ -117,7 +117,7 @@ impl Clients {
                 Err(_) => bad("URL parameter 'address' must be an IP address, without a port"),
             },
             _ => bad(
-                "either the URL parameter 'client' or 'address' is required, and must not be empty; both are not allowed",
+                "either the URL parameter 'client' or 'address' is required and must not be empty; not both",
             ),
         }
     }

@@ -229,6 +229,21 @@ async fn the_memory_of_a_request_is_taken_until_its_lock_is_released() {
     until_granted(&server, 4).await;
 }
 
+#[tokio::test]
+async fn a_release_gives_the_memory_of_the_request_back() {
+    let server = narrow_server().await;
+    let mut first = server.connect("namespace=n").await;
+    let mut second = server.connect("namespace=n").await;
+    // Both read buffers and one request are all that one client can have.
+    for _ in 0..2 {
+        for client in [&mut first, &mut second] {
+            client.send(long_lock(0)).await;
+            client.expect("lock", "acquired").await;
+            client.release().await;
+        }
+    }
+}
+
 /// A client with a long lock, once the memory of clients that have left is free.
 async fn until_granted(server: &Server, number: usize) -> Client {
     for _ in 0..3000 {
