@@ -116,6 +116,10 @@ async fn namespaces_are_ordered_by_name_and_cut_at_the_limit() {
         ("?limit=3", "abc"),
         ("?limit=2", "ab"),
         ("?limit=0", ""),
+        ("?after=a", "bc"),
+        ("?after=a&limit=1", "b"),
+        ("?after=aa", "bc"),
+        ("?after=c", ""),
     ] {
         let page = server.get_json(&format!("/namespaces{limit}")).await;
         let listed = page["namespaces"].as_array().expect("namespaces");
@@ -124,7 +128,10 @@ async fn namespaces_are_ordered_by_name_and_cut_at_the_limit() {
             .filter_map(|namespace| namespace["namespace"].as_str())
             .collect();
         assert_eq!(listed, names, "{limit}");
-        assert_eq!(page["truncated"], names.len() < 3);
+        let is_last = names.ends_with('c') || limit == "?after=c";
+        assert_eq!(page["truncated"], !is_last);
+        let next = (!is_last).then(|| names.chars().last().map(String::from).unwrap_or_default());
+        assert_eq!(page["next"].as_str().map(str::to_owned), next, "{limit}");
         assert_eq!(page["connections"], 3, "of all namespaces");
     }
 }
