@@ -4,6 +4,7 @@ mod access;
 mod common;
 mod config;
 mod faults;
+mod hostile;
 mod locks;
 mod long_answers;
 mod pages;
