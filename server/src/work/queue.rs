@@ -8,7 +8,7 @@
 //!
 //! # Invariants
 //! Q1. A party is in the line exactly while it has a job in the queue, and once.
-//! Q2. A new job of a party without jobs starts after at most one turn of each other party, also if those push more jobs.
+//! Q2. A new job of a party without jobs starts after at most one turn of each other party, also if they push more.
 //! Q3. A job is in the queue once, or at its driver. No job is lost.
 //!
 //! Source: round robin over flows, as in Nagle's RFC 970; differs in that each turn has the same limit of time.
