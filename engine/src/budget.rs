@@ -45,6 +45,11 @@ impl Budget {
         self.spend(Budget::STEP + path_bytes as u64 / 16);
     }
 
+    /// Counts the passes over a path of this many bytes that find its spans in a list.
+    pub(crate) fn scan(&mut self, path_bytes: usize) {
+        self.spend(path_bytes as u64);
+    }
+
     pub(crate) fn is_spent(&self) -> bool {
         self.nanos == 0
     }

@@ -201,6 +201,7 @@ impl Entries {
         while let Some(mode) = walk.list() {
             let section = self.section(mode);
             let near = &mut near[mode as usize];
+            budget.scan(walk.path_bytes());
             while walk.next_span(section.marks()) {
                 if mode == Mode::Write && walk.is_at_subtree() && walker.is_clear_behind_own() {
                     break;

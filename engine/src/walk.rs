@@ -91,6 +91,11 @@ impl<'a> Walk<'a> {
         &self.resources[self.at.resource as usize]
     }
 
+    /// The number of bytes of the path that is walked for.
+    pub(crate) fn path_bytes(&self) -> usize {
+        self.resource().path.as_bytes().len()
+    }
+
     fn depth(&self) -> usize {
         self.resource().path.depth()
     }
