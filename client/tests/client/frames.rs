@@ -454,11 +454,13 @@ async fn a_server_that_stalls_while_the_request_waits_is_no_timeout_of_the_lock(
 /// The client once stored the answers to all pings of a server that never reads: 1.8 GB in 9 s.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_answers_to_pings_of_a_server_that_does_not_read_fill_no_memory() {
-    /// More than the buffers of two sockets hold.
-    const FLOOD_BYTES: usize = 64 * 1024 * 1024;
+    /// More than the buffers of two sockets hold, in both directions.
+    const FLOOD_BYTES: usize = 32 * 1024 * 1024;
     let fake = Fake::listen().await;
     let mut options = fake.impatient();
-    options.silence_limit = Duration::from_millis(500);
+    // Longer than the client would take to read it all. A ping of its own would wait for the server to read.
+    options.silence_limit = Duration::from_secs(5);
+    options.ping_interval = options.silence_limit;
     let (client, mut peer) = fake.connected(options).await;
     let (guard, ()) = soon(async { tokio::join!(client.lock(a()), peer.grant("1")) }).await;
     let guard = guard.expect("granted");

@@ -84,7 +84,7 @@ fn a_lost_lock_ends_the_whole_foreground_job() {
     let script = format!(
         "$LOCKTOPUS run -w a --grace 200ms -- sh -c \
          'sh -c \"{STUBBORN}\" x child= & setsid sh -c \"{STUBBORN}\" x session= & echo command=$$; exec sleep 600' \
-         | (echo reader=$BASHPID >&2; exec cat); echo status=${{PIPESTATUS[0]}}; sleep 0.1; echo shell=$$"
+         | (echo reader=$BASHPID >&2; cat; exec sleep 600); echo status=${{PIPESTATUS[0]}}; sleep 0.1; echo shell=$$"
     );
     let script = script.replace("$1$$", "\\$1\\$\\$");
     let mut terminal = Terminal::start(&server, &script);
