@@ -30,7 +30,7 @@ impl Budget {
     /// Counts work that takes about this long.
     pub(crate) fn spend(&mut self, nanos: u64) {
         #[cfg(test)]
-        SPENT.set(SPENT.get() + nanos);
+        SPENT.set(SPENT.get().wrapping_add(nanos));
         // An unlimited budget would last for centuries, so it needs no check of its own.
         self.nanos = self.nanos.saturating_sub(nanos);
     }
