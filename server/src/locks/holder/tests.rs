@@ -232,6 +232,21 @@ fn a_request_that_has_entered_unseen_is_withdrawn_at_the_end_of_its_connection()
 }
 
 #[test]
+fn a_request_whose_connection_ends_during_its_last_step_is_withdrawn() {
+    let all = namespaces();
+    let holder = join(&all, 1, Duration::from_secs(60));
+    let resources = vec![protocol::Resource::write(["a"])];
+    drop(holder.enqueue(resources, Weight::Heavy));
+    release(&holder);
+    // The job has looked before that, and goes on.
+    let path = locktopus_engine::Resource::write(["a"]);
+    let pending = holder.namespace().locks.enqueue([path]).expect("open");
+    assert_eq!(holder.settle(Ok(pending), Instant::now()), Ok(()));
+    assert!(holder.current().is_none());
+    assert_eq!(stats(&all).acquired, 0);
+}
+
+#[test]
 fn a_refused_request_is_answered_by_its_job() {
     let all = namespaces();
     let holder = join(&all, 1, Duration::ZERO);
