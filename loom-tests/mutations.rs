@@ -110,15 +110,20 @@ mutations! {
         "entries.rs": "only.mode == Mode::Write && «ticket == request.birth»" => "true";
     }
 
-    /// Breaks guarantee 2: the entry behind the one at which a span ended is taken for the first of the next
-    /// span, although it sorts before that span.
+    /// Breaks guarantee 2: the entry at which a span ended is taken for the first of the next span, although it
+    /// sorts before that span.
     NearIsFarEnough {
-        "entries.rs": "if «next.key() >= first» {" => "true";
+        "entries.rs": "Near::At(entry) if «entry.key() >= first» =>" => "true";
+    }
+
+    /// Breaks guarantee 2: a walk steps to an entry before the span and takes it for the first of the span.
+    OneStepIsFarEnough {
+        "entries.rs": "                if «next.key() >= first» {\n                    return Some(next);\n                }\n                front.fail();" => "true";
     }
 
     /// Breaks guarantee 2: a span that ends at an entry before the path is taken for the last of the list.
     StopAtTheFirstSibling {
-        "walk.rs": "} else if «beyond < path» {" => "false";
+        "walk.rs": "} else if «path.is_behind(shared, beyond)» {" => "false";
     }
 
     /// Breaks guarantee 2: a write skips the ancestors in the list of reads that it shares with a read, which

@@ -22,7 +22,8 @@ use crate::key::{Key, Marks};
 use crate::request::Request;
 use crate::resource::{Mode, Resource};
 use crate::sync::{
-    Arc, AtomicU64, CachePadded, Entry, Guard, Inserted, List, Ordering, fence, identity,
+    Arc, AtomicU64, CachePadded, Entry, Guard, Inserted, List, Ordering, TRY_STEPS_EVERY, fence,
+    identity,
 };
 use crate::walk::{Cursor, Walk};
 use std::hash::RandomState;
@@ -197,17 +198,17 @@ impl Entries {
         guard: &'g Guard,
     ) -> Found<'g> {
         let mut walk = Walk::new(walker.resources, walker.ticket, cursor);
-        let mut near = [Near::Unknown, Near::Unknown];
+        let mut fronts = [Front::START, Front::START];
         while let Some(mode) = walk.list() {
             let section = self.section(mode);
-            let near = &mut near[mode as usize];
+            let front = &mut fronts[mode as usize];
             budget.scan(walk.path_bytes());
             while walk.next_span(section.marks()) {
                 if mode == Mode::Write && walk.is_at_subtree() && walker.is_clear_behind_own() {
                     break;
                 }
                 let path_bytes = walk.begin_span();
-                let mut entry = section.enter_span(&walk, near, budget, guard);
+                let mut entry = section.enter_span(&walk, front, budget, guard);
                 while let Some(here) = entry.as_ref().filter(|here| walk.holds(&here.key().path)) {
                     if walker.waits_for(here.value(), clock) {
                         fence_after_walk();
@@ -225,7 +226,7 @@ impl Entries {
                     fence_after_walk();
                     return Found::Paused(walk.stop());
                 }
-                *near = entry.map_or(Near::End, Near::At);
+                front.near = entry.map_or(Near::End, Near::At);
             }
             walk.next_list();
         }
@@ -277,28 +278,36 @@ impl Section {
             .insert(key_of(resource, request), Arc::clone(request), guard)
     }
 
-    /// The first entry at or behind the place where the span begins. `near` tells where the last span of the
-    /// list ended.
+    /// The first entry at or behind the place where the span begins.
+    // Most requests enter no span, and are faster without this code in their way.
+    #[inline(never)]
     fn enter_span<'g>(
         &'g self,
         walk: &Walk<'_>,
-        near: &Near<'g>,
+        front: &mut Front<'g>,
         budget: &mut Budget,
         guard: &'g Guard,
     ) -> Option<OwnEntry<'g>> {
         let first = walk.first();
         let path_bytes = first.path.as_bytes().len();
         budget.step(path_bytes);
-        match near {
+        match &front.near {
             Near::Unknown => {}
             Near::End => return None,
             Near::At(entry) if entry.key() >= first => return Some(entry.clone()),
             Near::At(entry) => {
-                // Many spans begin one entry further. A step costs a tenth of a search.
-                let next = entry.next()?;
+                let mut next = entry.next()?;
+                for _ in 1..front.steps {
+                    if next.key() >= first {
+                        return Some(next);
+                    }
+                    budget.step(path_bytes);
+                    next = next.next()?;
+                }
                 if next.key() >= first {
                     return Some(next);
                 }
+                front.fail();
             }
         }
         budget.search(path_bytes);
@@ -310,7 +319,34 @@ impl Section {
 /// An entry of a section.
 type OwnEntry<'g> = Entry<'g, 'g, Key, Arc<Request>>;
 
-/// What a walk knows about the place in a list where its last span of that list ended.
+/// How far a walk has come in a list.
+struct Front<'g> {
+    near: Near<'g>,
+    /// The number of steps to try before a search: one, but several after each [`TRY_STEPS_EVERY`]th failure, and
+    /// then as long as they lead to the span.
+    steps: u32,
+    failures: u32,
+}
+
+impl Front<'_> {
+    /// A step costs about a tenth of a search.
+    const STEPS: u32 = 12;
+
+    const START: Front<'static> = Front {
+        near: Near::Unknown,
+        steps: 1,
+        failures: 0,
+    };
+
+    /// The steps did not lead to the span.
+    fn fail(&mut self) {
+        self.failures += 1;
+        let is_due = self.failures.is_multiple_of(TRY_STEPS_EVERY);
+        self.steps = if is_due { Front::STEPS } else { 1 };
+    }
+}
+
+/// The place in a list where the last span of the walk in that list ended.
 ///
 /// The walk only goes forward, and it needs only entries that are there throughout (T3). So all that it still
 /// needs lies there or behind, however much time has passed and however many entries were inserted meanwhile.

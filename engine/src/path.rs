@@ -178,6 +178,11 @@ impl Path {
         other.as_bytes().starts_with(&self.as_bytes()[..prefix.len])
     }
 
+    /// Whether the path sorts behind `other`, which begins with the prefix.
+    pub(crate) fn is_behind(&self, prefix: Prefix, other: &Path) -> bool {
+        self.as_bytes()[prefix.len..] > other.as_bytes()[prefix.len..]
+    }
+
     /// Whether `other` is the prefix.
     pub(crate) fn is_at(&self, prefix: Prefix, other: &Path) -> bool {
         *other.as_bytes() == self.as_bytes()[..prefix.len]

@@ -27,6 +27,10 @@ use std::sync::atomic::AtomicUsize;
 /// number.
 pub(crate) const FEW_RETIRED: u32 = 16;
 
+/// After so many searches a walk tries whether some steps lead to the next span. Models and tests use a smaller
+/// number.
+pub(crate) const TRY_STEPS_EVERY: u32 = 16;
+
 /// A figure of the statistics. Its changes order nothing and decide nothing, so the models do not explore
 /// their order.
 pub(crate) struct Counter(AtomicUsize);

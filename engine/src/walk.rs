@@ -186,7 +186,7 @@ impl<'a> Walk<'a> {
                 if shared.depth == depth || shared.depth == beyond.depth() {
                     // It is an entry of this span.
                     shared.depth
-                } else if beyond < path {
+                } else if path.is_behind(shared, beyond) {
                     // The deeper spans sort behind `beyond`.
                     shared.depth + 1
                 } else {

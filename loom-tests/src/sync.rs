@@ -43,6 +43,9 @@ const SLOTS: usize = 8;
 /// The first retired subscriber is worth a purge.
 pub(crate) const FEW_RETIRED: u32 = 1;
 
+/// Steps are tried often.
+pub(crate) const TRY_STEPS_EVERY: u32 = 2;
+
 /// A mutex outside of the model: it orders nothing, and no thread is switched while it is locked.
 struct Unmodelled<T>(Mutex<T>);
 

@@ -14,6 +14,9 @@ use std::ops::Bound;
 /// So small that short histories purge.
 pub(crate) const FEW_RETIRED: u32 = 2;
 
+/// Steps are tried often.
+pub(crate) const TRY_STEPS_EVERY: u32 = 2;
+
 pub(crate) struct Guard(real::Guard);
 
 impl Guard {

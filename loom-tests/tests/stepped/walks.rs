@@ -110,6 +110,7 @@ proptest! {
 fn mutations_of_walks_are_noticed() {
     for mutation in [
         Mutation::NearIsFarEnough,
+        Mutation::OneStepIsFarEnough,
         Mutation::StopAtTheFirstSibling,
         Mutation::ReadsVisitReads,
         Mutation::PauseBehindTheSpan,
