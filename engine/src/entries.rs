@@ -67,6 +67,9 @@ pub(crate) struct Walker<'a> {
 /// No other ticket was drawn between its birth and its ticket. So every entry at its path that sorts before its own
 /// has its birth or a later one, hence a later ticket. Only the entries behind its own matter, and one step
 /// shows whether any of them is in its subtree.
+///
+/// The walk takes this step when it comes to the subtree, after the ancestors: a walk looks at no place before it
+/// comes there.
 pub(crate) struct Newest<'a>(Inserted<'a, 'a, Key, Arc<Request>>);
 
 impl<'a> Walker<'a> {
@@ -363,5 +366,41 @@ fn key_of(resource: &Resource, request: &Arc<Request>) -> Key {
         path: resource.path.clone(),
         birth: request.birth,
         identity: identity(request),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::Path;
+    use crate::resource::ResourceSet;
+    use crate::sync::pin;
+    use crate::table::Table;
+
+    #[test]
+    fn ancestors_beside_siblings_cost_steps_and_no_searches() {
+        const DEPTH: usize = 1000;
+        let table = Table::new(1);
+        let branch = |depth: usize| std::iter::repeat_n("m", depth);
+        let mut beside = Vec::new();
+        for depth in 0..DEPTH {
+            beside.push(Resource::write(branch(depth).chain(["a"])));
+            beside.push(Resource::read(branch(depth).chain(["b"])));
+        }
+        let beside = ResourceSet::collect(beside).expect("within the limits");
+        table.enter(beside).expect("open");
+        let deep = [Resource::write(Path::from_iter(branch(DEPTH)))];
+        let walker = Walker {
+            resources: &deep,
+            ticket: table.clock.now(),
+            own: None,
+            newest: None,
+        };
+        // 2000 searches would cost 3 ms.
+        let budget = &mut Budget::new(600);
+        let guard = pin();
+        let found =
+            (table.entries).next_blocker(&walker, &table.clock, Cursor::START, budget, &guard);
+        assert!(matches!(found, Found::Nothing), "the budget is spent");
     }
 }
