@@ -40,12 +40,11 @@ fn scenario() -> impl Strategy<Value = (Vec<Vec<Resource>>, usize)> {
 }
 
 /// The tokens of all requests that a walk meets, and the number of its pauses.
-fn meets(table: &Table, walker: &Walker<'_>, nanos: u64) -> (Vec<u64>, usize) {
+fn meets(table: &Table, walker: &Walker<'_>, budget: impl Fn() -> Budget) -> (Vec<u64>, usize) {
     let guard = pin();
     let (mut met, mut pauses, mut steps, mut cursor) = (Vec::new(), 0, 0, Cursor::START);
     loop {
-        let mut budget = Budget::unlimited();
-        budget.spend(u64::MAX - nanos);
+        let mut budget = budget();
         let found = (table.entries).next_blocker(walker, &table.clock, cursor, &mut budget, &guard);
         cursor = match found {
             Found::Nothing => return (met, pauses),
@@ -65,6 +64,12 @@ fn meets(table: &Table, walker: &Walker<'_>, nanos: u64) -> (Vec<u64>, usize) {
     }
 }
 
+fn budget_of(nanos: u64) -> Budget {
+    let mut budget = Budget::new(nanos as usize / 1000 + 1);
+    budget.spend(1000 - nanos % 1000);
+    budget
+}
+
 fn run((sets, walking): (Vec<Vec<Resource>>, usize)) {
     let table = Table::new(1);
     let collect =
@@ -80,11 +85,11 @@ fn run((sets, walking): (Vec<Vec<Resource>>, usize)) {
         .map(|(_, request)| request.ticket())
         .collect();
     let walker = Walker::of(&entered[walking]);
-    let (met, _) = meets(&table, &walker, u64::MAX);
+    let (met, _) = meets(&table, &walker, Budget::unlimited);
     assert_eq!(met.iter().copied().collect::<BTreeSet<_>>(), conflicting);
     let mut fewest_pauses = usize::MAX;
     for nanos in (0..1_500).step_by(150).chain((2_000..).step_by(1_000)) {
-        let (met_with_pauses, pauses) = meets(&table, &walker, nanos);
+        let (met_with_pauses, pauses) = meets(&table, &walker, || budget_of(nanos));
         assert_eq!(met_with_pauses, met, "with pauses after {nanos} ns");
         fewest_pauses = fewest_pauses.min(pauses);
         if pauses == 0 {
