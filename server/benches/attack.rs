@@ -353,11 +353,13 @@ impl Server {
 
     /// Prints the polls of the server under attack, and the canary beside idle connections on a fresh server.
     fn print(self, name: &str, connections: usize) {
-        let longest = self.metric("locktopus_longest_poll_seconds") * 1e3;
-        println!("{name}_longest_poll {longest:.2} ms");
-        for limit in ["1ms", "5ms"] {
-            let polls = self.metric(&format!("locktopus_polls_over_{limit}_total"));
-            println!("{name}_polls_over_{limit} {polls} polls");
+        for kind in ["poll", "busy_poll"] {
+            let longest = self.metric(&format!("locktopus_longest_{kind}_seconds")) * 1e3;
+            println!("{name}_longest_{kind} {longest:.2} ms");
+            for limit in ["1ms", "5ms"] {
+                let polls = self.metric(&format!("locktopus_{kind}s_over_{limit}_total"));
+                println!("{name}_{kind}s_over_{limit} {polls} polls");
+            }
         }
         drop(self);
         let idle = Server::start(&[]);

@@ -28,7 +28,9 @@ pub(crate) struct Metrics {
     acquired: IntGauge,
     waiting: IntGauge,
     longest_poll: Gauge,
+    longest_busy_poll: Gauge,
     pub(crate) polls: Polls,
+    pub(crate) busy_polls: Polls,
     /// Jobs in the queues of work.
     pub(crate) jobs: IntGauge,
     pub(crate) turns: IntCounter,
@@ -78,13 +80,13 @@ impl Metrics {
             registered.expect("registered once");
             gauge
         };
-        let longest_poll = Gauge::new(
-            "locktopus_longest_poll_seconds",
-            "Longest time for which a task occupied a thread of the runtime.",
-        )
-        .expect("a valid name");
-        let registered = registry.register(Box::new(longest_poll.clone()));
-        registered.expect("registered once");
+        let seconds = |name: &str, help: &str| {
+            let name = format!("locktopus_{name}_seconds");
+            let gauge = Gauge::new(name, help).expect("a valid name");
+            let registered = registry.register(Box::new(gauge.clone()));
+            registered.expect("registered once");
+            gauge
+        };
         let histogram = |name: &str, help: &str| {
             // From 100 µs to an hour.
             let buckets = exponential_buckets(0.0001, 4.0, 13).expect("valid buckets");
@@ -107,7 +109,24 @@ impl Metrics {
             namespaces: gauge("namespaces", "Namespaces in use."),
             acquired: gauge("locks_acquired", "Locks that are held."),
             waiting: gauge("locks_waiting", "Requests that wait for their lock."),
-            longest_poll,
+            longest_poll: seconds(
+                "longest_poll",
+                "Longest time for which a task occupied a thread of the runtime.",
+            ),
+            longest_busy_poll: seconds(
+                "longest_busy_poll",
+                "Longest processor time that a task took while it occupied a thread of the runtime.",
+            ),
+            busy_polls: Polls::new(
+                counter(
+                    "busy_polls_over_1ms",
+                    "Times that a task took more than 1 ms of processor time while it occupied a thread.",
+                ),
+                counter(
+                    "busy_polls_over_5ms",
+                    "Times that a task took more than 5 ms of processor time while it occupied a thread.",
+                ),
+            ),
             polls: Polls::new(
                 counter(
                     "polls_over_1ms",
@@ -215,7 +234,12 @@ impl Metrics {
             gauge.set(as_gauge(value));
         }
         self.count_dropped_log_lines();
-        self.longest_poll.set(self.polls.longest().as_secs_f64());
+        for (gauge, polls) in [
+            (&self.longest_poll, &self.polls),
+            (&self.longest_busy_poll, &self.busy_polls),
+        ] {
+            gauge.set(polls.longest().as_secs_f64());
+        }
         let mut text = Vec::new();
         let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         encoded.expect("memory takes every write");
