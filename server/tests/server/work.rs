@@ -72,6 +72,10 @@ async fn jobs(server: &Server) -> f64 {
     server.metric("locktopus_jobs").await
 }
 
+async fn turns(server: &Server) -> f64 {
+    server.metric("locktopus_turns_total").await
+}
+
 /// A release of the first client lets all others move on. They wait with deep locks.
 struct Attack {
     holder: Client,
@@ -107,6 +111,7 @@ async fn a_release_with_deep_requests_behind_it_does_not_stop_other_connections(
     let server = Server::start_with(large_limits()).await;
     let mut attack = Attack::prepare(&server, 40).await;
     let mut canary = server.connect("namespace=canary").await;
+    let before = turns(&server).await;
     attack.holder.release().await;
     for _ in 0..3 {
         canary.lock("w:a/b").await;
@@ -116,6 +121,8 @@ async fn a_release_with_deep_requests_behind_it_does_not_stop_other_connections(
     for waiter in &mut attack.waiters {
         waiter.expect("lock", "acquired").await;
     }
+    let turns = turns(&server).await - before;
+    assert!(turns >= 3.0, "{turns} turns for the work of the release");
     drop(attack);
     let without_waiting = |stats: Option<&Value>| stats.is_none_or(|stats| stats["waiting"] == 0);
     server.until(without_waiting).await;
