@@ -96,7 +96,7 @@ impl LockManager {
     /// O(resources × log outstanding). Each ancestor of a path costs at most one more search, and only if a path of
     /// its depth was ever locked. Ancestors that two neighbours of the set share are searched once. Often a
     /// search, or a step from the last ancestor, shows that several ancestors have no entries. A set with 4,096
-    /// segments in its paths took 1 ms beside one locked sibling of each segment, and up to 10 ms beside eight.
+    /// segments in its paths took 1 to 3 ms beside one locked sibling of each segment, 4 to 12 ms beside eight.
     /// The cost depends neither on the length of the queue that the request joins, nor on the number of readers
     /// that share a path. Memory: about 250 bytes for each resource while the request is outstanding, and
     /// about 100 more while it waits.
