@@ -14,6 +14,10 @@ use std::io;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
+/// How many lists without a member show that there is none. A list is not made in one moment, so a process can be
+/// missing in one of them.
+const EMPTY_ROUNDS: usize = 2;
+
 /// The processes that a signal is for.
 pub(crate) struct Family {
     /// The process from which all others descend; it is not a member itself.
@@ -62,8 +66,6 @@ impl Family {
     /// # Errors
     /// As for [`signal`](Family::signal).
     pub(crate) fn kill(&self) -> io::Result<()> {
-        /// A list of processes is not made in one moment, so a new process can be missing in one of them.
-        const EMPTY_ROUNDS: usize = 2;
         /// Each round kills a generation of a family that only forks and ends. No family is that fast for that long.
         const MAX_ROUNDS: usize = 10_000;
         let mut killed = HashSet::new();
@@ -101,6 +103,11 @@ impl Family {
 
     /// Whether a member still runs.
     pub(crate) fn lives(&self) -> bool {
+        // A list that was not made in one moment can miss a process that was adopted meanwhile.
+        (0..EMPTY_ROUNDS).any(|_| self.is_listed())
+    }
+
+    fn is_listed(&self) -> bool {
         match Processes::read() {
             Some(all) => !self.members(&all).is_empty(),
             // A permission error means that the process exists.
@@ -143,12 +150,13 @@ fn signal_each(
         // A signal to a whole group reaches even a process that is only being forked. The group of a process that is
         // no member has others in it.
         let ours = group != getpgrp() && (members.contains(&group) || !all.0.contains_key(&group));
-        let done = match ours {
-            true if groups.insert(group) => kill_process_group(group, signal),
-            true => Ok(()),
-            false => kill_process(pid, signal),
-        };
-        result = result.and(sent(done));
+        if ours && groups.insert(group) {
+            result = result.and(sent(kill_process_group(group, signal)));
+        }
+        // The process may have left its group since it was listed. Only SIGKILL may be sent twice.
+        if !ours || signal == Signal::KILL {
+            result = result.and(sent(kill_process(pid, signal)));
+        }
     }
     result
 }
@@ -251,6 +259,36 @@ mod tests {
             (Some(pid(5)), pid(16), 4711, false)
         );
         assert!(Process::parse(b"17 (a) Z 5").is_none());
+    }
+
+    #[test]
+    fn sigkill_reaches_a_process_that_left_its_group_after_it_was_listed() {
+        use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+        let start = || {
+            let mut command = std::process::Command::new("sleep");
+            let command = command.arg("600").process_group(0);
+            command.spawn().expect("starts")
+        };
+        let mut children = [start(), start()];
+        let pids = [0, 1].map(|index: usize| Pid::from_child(&children[index]));
+        // The list has the second one still in the group of the first one.
+        let listed = |pid| {
+            let process = Process {
+                parent: Some(getpid()),
+                group: pids[0],
+                start: 0,
+                ended: false,
+            };
+            (pid, process)
+        };
+        let all = Processes(pids.map(listed).into());
+        let sent = signal_each(&all, &pids.into(), |_| true, Signal::KILL);
+        assert!(sent.is_ok());
+        // Ends the second one if SIGKILL has missed it; otherwise it comes too late.
+        let _ = kill_process(pids[1], Signal::TERM);
+        for child in &mut children {
+            assert_eq!(child.wait().expect("a child").signal(), Some(9));
+        }
     }
 
     #[test]

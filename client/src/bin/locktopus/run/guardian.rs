@@ -13,7 +13,9 @@
 //! G2. Only `locktopus run` has the other end of the socket, so the socket ends when that process does.
 //! G3. The guardian survives all signals that are for the command's group or the job. If it was stopped, the end of
 //!     `locktopus run` continues it.
-//! G4. The guardian ends with `locktopus run`, or once all that the command has started has received SIGKILL.
+//! G4. The guardian ends with `locktopus run`, or once all that the command has started has ended, or has received
+//!     SIGKILL and does not end.
+//! G5. The command is not started after the end of `locktopus run`.
 
 use super::child::status_of;
 use super::family::Family;
@@ -89,7 +91,8 @@ impl Order {
         }
     }
 
-    /// Waits for the order. `None` if there will be none.
+    /// Waits for the order. `None` if there will be none, or if `locktopus run` has ended since: the lock may be lost.
+    /// From then on the socket is not blocking.
     fn receive(control: &UnixStream) -> io::Result<Option<(Order, OwnedFd)>> {
         let mut length = [0; LENGTH_BYTES];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -113,6 +116,11 @@ impl Order {
         control.take(length).read_to_end(&mut order)?;
         if order.len() as u64 != length {
             // `locktopus run` was killed while it wrote.
+            return Ok(None);
+        }
+        control.set_nonblocking(true)?;
+        let after = (&mut &*control).read(&mut [0]);
+        if !after.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
             return Ok(None);
         }
         let mut texts = order
@@ -263,15 +271,15 @@ async fn serve() -> io::Result<()> {
         own_group: order.own_group,
         with_job: false,
     };
-    watch(control, ended, &family).await?;
+    // If we cannot watch, the command must not run on without a guardian.
+    let watched = watch(control, ended, &family).await;
     end(&family, order.grace).await;
-    Ok(())
+    watched
 }
 
 /// Reports the end of the command. Returns when `locktopus run` has ended.
 async fn watch(control: UnixStream, mut ended: Received, family: &Family) -> io::Result<()> {
     let mut reports = control.try_clone()?;
-    control.set_nonblocking(true)?;
     let mut control = tokio::net::UnixStream::from_std(control)?;
     loop {
         tokio::select! {
@@ -292,15 +300,30 @@ async fn watch(control: UnixStream, mut ended: Received, family: &Family) -> io:
 async fn end(family: &Family, grace: Duration) {
     /// How often to check whether all have ended.
     const INTERVAL: Duration = Duration::from_millis(20);
-    let until = Instant::now() + grace;
+    /// How long processes may take to end after SIGKILL. Those of another user may stay.
+    const LONGEST: Duration = Duration::from_secs(5);
+    let kill_at = Instant::now() + grace;
     // An error cannot be reported any more: `locktopus run` has ended, and a terminal could stop a write.
     let _ = family.signal(Signal::TERM);
     // A stopped process would not receive SIGTERM.
     let _ = family.signal(Signal::CONT);
-    while family.lives() && Instant::now() < until {
+    while is_left(family) {
+        let now = Instant::now();
+        if now >= kill_at {
+            let _ = family.kill();
+        }
+        if now >= kill_at + LONGEST {
+            return;
+        }
         tokio::time::sleep(INTERVAL).await;
     }
-    let _ = family.kill();
+}
+
+/// Whether a process of the family is left. A list of processes can miss one that moves meanwhile; but as long as one
+/// is left, a subreaper has a child.
+fn is_left(family: &Family) -> bool {
+    reap(family);
+    !matches!(wait(WaitOptions::NOHANG), Err(Errno::CHILD)) || family.lives()
 }
 
 /// Takes the exit statuses of the processes that have ended: of the command, and of adopted ones.
@@ -344,6 +367,23 @@ mod tests {
             drop(ours);
             assert!(Order::receive(&theirs).expect("closed").is_none());
         }
+    }
+
+    /// A guardian that was slow, or stopped, once started the command after the end of `locktopus run`.
+    #[test]
+    fn an_order_of_an_ended_process_is_not_carried_out() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let order = Order {
+            command: vec!["true".into()],
+            token: "17".to_owned(),
+            resources: "[]".to_owned(),
+            own_group: true,
+            grace: Duration::ZERO,
+        };
+        let rest = order.announce(&ours).expect("sent");
+        (&ours).write_all(&rest).expect("sent");
+        drop(ours);
+        assert!(Order::receive(&theirs).expect("closed").is_none());
     }
 
     #[test]
