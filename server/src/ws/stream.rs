@@ -11,6 +11,12 @@ use tokio::time::{Instant, Sleep, sleep};
 /// How long the stream can still be read after a write has failed.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How many reads in a row can succeed before the task gives way to others.
+///
+/// A read is up to 2 KiB, or 341 empty frames. The budget of a tokio task allows 128 of them in one poll: the frames
+/// of these would occupy the thread for tens of milliseconds.
+const READS_IN_A_ROW: usize = 4;
+
 /// After the first failed write it drops all written bytes. It can still be read for a moment; then it ends.
 ///
 /// A peer that resets its connection may have sent a release before. The release can still be read, but tungstenite
@@ -18,6 +24,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// It also takes memory for the bytes of a message that is not complete. If that is refused, the read fails with
 /// [`Refused`] as the source of its error.
+///
+/// A peer whose bytes are always there does not keep the thread from other tasks.
 pub(super) struct StillReadable<S> {
     stream: S,
     /// The memory of the read buffer. It grows to the size of the largest message and does not shrink.
@@ -29,6 +37,7 @@ pub(super) struct StillReadable<S> {
     /// When reading ends, once a write has failed.
     broken: Option<Pin<Box<Sleep>>>,
     last_received: Instant,
+    reads_in_a_row: usize,
 }
 
 impl<S: AsyncWrite + Unpin> StillReadable<S> {
@@ -40,6 +49,7 @@ impl<S: AsyncWrite + Unpin> StillReadable<S> {
             drops: false,
             broken: None,
             last_received: Instant::now(),
+            reads_in_a_row: 0,
         }
     }
 
@@ -86,9 +96,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for StillReadable<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.reads_in_a_row == READS_IN_A_ROW {
+            self.reads_in_a_row = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         let count = buffer.filled().len() - before;
+        self.reads_in_a_row = if read.is_ready() {
+            self.reads_in_a_row + 1
+        } else {
+            0
+        };
         if count > 0 {
             self.last_received = Instant::now();
         }
@@ -123,5 +143,45 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StillReadable<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.unless_broken((), |stream| stream.poll_shutdown(context))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::metrics::Metrics;
+    use crate::shares::{Party, Shares};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+    use tokio::io::{empty, join, repeat};
+
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_peer_that_sends_without_a_pause_gives_way_to_others() {
+        let wakes = Arc::new(Wakes(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut context = Context::from_waker(&waker);
+        let shares = Shares::new(&Config::default(), &Metrics::new());
+        let memory = Memory::new(&shares.memory, Party::of_token(1));
+        let mut stream = StillReadable::new(join(repeat(0), empty()), memory);
+        for round in 1..4 {
+            let mut read = || {
+                let mut bytes = [0; 16];
+                let mut buffer = ReadBuf::new(&mut bytes);
+                Pin::new(&mut stream).poll_read(&mut context, &mut buffer)
+            };
+            let reads = (0..100).take_while(|_| read().is_ready()).count();
+            assert_eq!(reads, READS_IN_A_ROW);
+            assert_eq!(wakes.0.load(Ordering::Relaxed), round, "it goes on later");
+        }
     }
 }
