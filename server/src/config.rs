@@ -243,7 +243,9 @@ impl Config {
     fn largest_request(&self) -> usize {
         // The shortest resource is `{"type":"r"}`, followed by a comma.
         let resources = self.max_resources.min(self.max_message_bytes / 13);
-        shares::request_bytes(self.max_message_bytes, resources) + self.max_message_bytes
+        // The shortest segment is `""`, followed by a comma.
+        let segments = self.max_segments.min(self.max_message_bytes / 3);
+        shares::request_bytes(self.max_message_bytes, resources, segments) + self.max_message_bytes
     }
 
     /// The memory for messages that one client can have.

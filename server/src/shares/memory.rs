@@ -9,11 +9,13 @@ const WITHIN_PLACE: usize = 4 * 1024;
 /// The steps in which memory is taken.
 const STEP: usize = 4 * 1024;
 
-/// About the memory of a request, from the bytes of its message and the number of its resources.
-pub(crate) fn request_bytes(message: usize, resources: usize) -> usize {
+/// About the memory of a request, from the bytes of its message and the numbers of its resources and segments.
+pub(crate) fn request_bytes(message: usize, resources: usize, segments: usize) -> usize {
     /// About the entries of a resource in the lock table, besides its path.
     const RESOURCE: usize = 256;
-    message.saturating_add(RESOURCE * resources)
+    /// About a segment that was read, besides its text, until the request enters. It can be three bytes of a message.
+    const SEGMENT: usize = 40;
+    message.saturating_add(RESOURCE * resources + SEGMENT * segments)
 }
 
 /// Memory for one purpose of a connection. Dropping it gives the memory back.
@@ -59,6 +61,14 @@ impl Memory {
 mod tests {
     use super::*;
     use crate::shares::tests::pool;
+
+    #[test]
+    fn a_request_of_short_segments_counts_with_the_memory_that_they_take() {
+        // 64 paths of 64 segments in a message of 14 KiB.
+        let (message, segments) = (14 * 1024, 64 * 64);
+        let strings = segments * size_of::<String>();
+        assert!(request_bytes(message, 64, segments) >= message + strings);
+    }
 
     #[test]
     fn only_large_messages_take_memory_and_all_of_it_comes_back() {

@@ -223,7 +223,8 @@ impl Connection {
         };
         match session.step(input) {
             Effect::Lock(resources) => {
-                self.reserve(request_bytes(bytes, resources.len()))?;
+                let segments = resources.iter().map(|resource| resource.path.len());
+                self.reserve(request_bytes(bytes, resources.len(), segments.sum()))?;
                 let weight = Weight::of_message(bytes);
                 let entering = self.holder.enqueue(resources, weight);
                 *busy = Some(Busy::Entering(entering));
