@@ -222,6 +222,7 @@ async fn pages_list_every_request_that_stays_once() {
 async fn a_search_ends_before_it_has_visited_a_million_entries() {
     let mut config = Config::default();
     config.max_message_bytes = 1024 * 1024;
+    config.max_request_bytes = 1024 * 1024 * 1024;
     let server = Server::start_with(config).await;
     let mut clients = Vec::new();
     for client in 0..150 {
