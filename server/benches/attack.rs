@@ -16,6 +16,9 @@
 //! lock and its release. It is compared with the same canary beside as many idle connections. The limits of the polls are
 //! measured inside the server, and include the time for which the kernel runs other threads instead.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -250,14 +253,9 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let address = line.trim_end().rsplit(' ').next();
-        let address = address.and_then(|text| text.parse().ok());
         Server {
+            address: support::address(&mut child),
             child,
-            address: address.expect("an address"),
             _tokens: tokens,
         }
     }

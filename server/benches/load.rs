@@ -14,6 +14,8 @@
 mod echo;
 #[path = "load/process.rs"]
 mod process;
+#[path = "support/mod.rs"]
+mod support;
 
 use process::{Place, Server, command};
 use serde_json::Value;

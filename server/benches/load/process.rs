@@ -1,12 +1,12 @@
 //! The processes of the bench: servers, and the load generator, on chosen cores.
 
-use super::echo;
+use super::{echo, support};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
 use std::env;
 use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -101,14 +101,9 @@ impl Server {
     fn spawn(place: Place, mut server: Command) -> Server {
         let server = server.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = spawn_on(place.server(), server);
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let address = line.trim_end().rsplit(' ').next();
-        let address = address.and_then(|text| text.parse().ok());
         Server {
+            address: support::address(&mut child),
             child,
-            address: address.expect("an address"),
             place,
         }
     }

@@ -28,7 +28,7 @@ pub(crate) enum Weight {
 }
 
 impl Weight {
-    /// The limits of the weights: reading costs up to 20 µs a KiB, if all segments are short.
+    /// Reading costs the more for each byte, the shorter the segments are; the limits allow for the shortest ones.
     pub(crate) fn of_message(bytes: usize) -> Weight {
         match bytes {
             0..=2_048 => Weight::Light,

@@ -272,6 +272,21 @@ mod tests {
         }
     }
 
+    /// Nothing is left behind either.
+    fn assert_only_the_end_counts(mut session: Session) {
+        let inputs = [
+            lock(),
+            release(),
+            malformed(),
+            Input::Granted,
+            Input::Revoked,
+        ];
+        for input in inputs {
+            assert_eq!(session.step(input), Effect::Nothing);
+        }
+        assert_eq!(session.step(Input::Ended), Effect::Leave(Left::Nothing));
+    }
+
     #[test]
     fn a_lock_can_be_acquired_at_once() {
         let mut session = ready();
@@ -352,16 +367,7 @@ mod tests {
                 panic!("no error");
             };
             assert_eq!(text, revoked(7));
-            for input in [
-                lock(),
-                release(),
-                malformed(),
-                Input::Granted,
-                Input::Revoked,
-            ] {
-                assert_eq!(session.step(input), Effect::Nothing);
-            }
-            assert_eq!(session.step(Input::Ended), Effect::Leave(Left::Nothing));
+            assert_only_the_end_counts(session);
         }
         assert_eq!(ready().step(Input::Revoked), Effect::Nothing);
     }
@@ -376,16 +382,7 @@ mod tests {
         let mut session = enqueued();
         let effect = session.step(Input::WaitedTooLong(longest));
         assert_eq!(effect, Effect::Withdraw(waited_too_long(longest)));
-        for input in [
-            lock(),
-            release(),
-            malformed(),
-            Input::Granted,
-            Input::Revoked,
-        ] {
-            assert_eq!(session.step(input), Effect::Nothing);
-        }
-        assert_eq!(session.step(Input::Ended), Effect::Leave(Left::Nothing));
+        assert_only_the_end_counts(session);
     }
 
     /// Found by the fuzz target `session_steps`.
