@@ -11,9 +11,22 @@
 //!
 //! P1 and P2 make the subtree of a path one contiguous range of the ordered lock table.
 //!
+//! # Representation
+//! - P4. a path of at most 29 bytes is inline, also if it was cut from a longer one; a longer path is shared;
+//! - P5. the bytes of an inline path are zero beyond its end.
+//!
+//! So a path has one representation, and two inline paths compare as four big-endian words and then by length: the
+//! words tell them apart at the first byte that differs, and if one path ends before that byte, its zero is not
+//! larger than the byte of the other.
+//!
 //! Source: order-preserving tuple encodings such as FoundationDB's; differs in escaping two low
 //! bytes instead of one, so that no escape is ever followed by a terminator.
 
+mod encoding;
+#[cfg(feature = "serde")]
+mod serde;
+
+use encoding::{Encoder, decode};
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
@@ -25,6 +38,15 @@ const ESCAPE: u8 = 0x01;
 
 /// Encoded bytes up to this many are stored inside the `Path`; longer ones are shared on the heap.
 const INLINE: usize = 29;
+
+/// Where the words of an inline path begin. The last two overlap, so that they end with the bytes.
+const WORDS: [usize; 4] = [0, 8, 16, INLINE - 8];
+
+/// The big-endian word that begins at this byte. Words compare as their bytes do.
+#[inline]
+fn word(bytes: &[u8; INLINE], at: usize) -> u64 {
+    u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
 
 /// A place in the tree of resources: a list of string segments, from the root down.
 ///
@@ -72,7 +94,7 @@ enum Repr {
         depth: u8,
         bytes: [u8; INLINE],
     },
-    /// The first `len` bytes are the path, so that an ancestor shares its descendant's allocation.
+    /// The first `len` bytes are the path, so that a long ancestor shares its descendant's allocation.
     Shared {
         bytes: Arc<[u8]>,
         len: usize,
@@ -188,16 +210,29 @@ impl Path {
         *other.as_bytes() == self.as_bytes()[..prefix.len]
     }
 
-    /// Becomes a prefix of the path that it was made from. It shares the bytes of that path and can become a
-    /// longer prefix later.
-    pub(crate) fn cut(&mut self, prefix: Prefix) {
+    /// Becomes a prefix of a path.
+    pub(crate) fn cut(&mut self, path: &Path, prefix: Prefix) {
+        // The casts fit: a prefix is no deeper than the path, and each segment has a byte.
+        if prefix.len <= INLINE {
+            let mut bytes = [0; INLINE];
+            bytes[..prefix.len].copy_from_slice(&path.as_bytes()[..prefix.len]);
+            let (len, depth) = (prefix.len as u8, prefix.depth as u8);
+            self.0 = Repr::Inline { len, depth, bytes };
+            return;
+        }
+        let Repr::Shared { bytes: shared, .. } = &path.0 else {
+            unreachable!("an inline path has no longer prefix");
+        };
         match &mut self.0 {
-            // Both casts fit: a prefix is no longer and no deeper than the path.
-            Repr::Inline { len, depth, .. } => {
-                (*len, *depth) = (prefix.len as u8, prefix.depth as u8);
-            }
-            Repr::Shared { len, depth, .. } => {
+            Repr::Shared { bytes, len, depth } if Arc::ptr_eq(bytes, shared) => {
                 (*len, *depth) = (prefix.len, prefix.depth as u32);
+            }
+            own => {
+                *own = Repr::Shared {
+                    bytes: Arc::clone(shared),
+                    len: prefix.len,
+                    depth: prefix.depth as u32,
+                };
             }
         }
     }
@@ -216,86 +251,9 @@ impl Prefix {
     pub(crate) const ROOT: Prefix = Prefix { depth: 0, len: 0 };
 }
 
-fn decode(segment: &[u8]) -> Cow<'_, str> {
-    if !segment.contains(&ESCAPE) {
-        // Never lossy: the bytes came from a `str`, and were cut only at terminators.
-        return String::from_utf8_lossy(segment);
-    }
-    let mut text = Vec::with_capacity(segment.len());
-    let mut bytes = segment.iter();
-    while let Some(byte) = bytes.next() {
-        text.push(match *byte {
-            ESCAPE => bytes.next().map_or(0, |escaped| escaped - 1),
-            plain => plain,
-        });
-    }
-    Cow::Owned(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// Collects encoded bytes, in place while they fit.
-struct Encoder {
-    inline: [u8; INLINE],
-    len: usize,
-    spilled: Vec<u8>,
-    depth: u32,
-}
-
-impl Encoder {
-    fn push(&mut self, bytes: &[u8]) {
-        let end = self.len + bytes.len();
-        if self.spilled.is_empty() && end <= INLINE {
-            self.inline[self.len..end].copy_from_slice(bytes);
-        } else {
-            if self.spilled.is_empty() {
-                self.spilled.reserve(end.max(2 * INLINE));
-                self.spilled.extend_from_slice(&self.inline[..self.len]);
-            }
-            self.spilled.extend_from_slice(bytes);
-        }
-        self.len = end;
-    }
-
-    fn push_segment(&mut self, segment: &str) {
-        let bytes = segment.as_bytes();
-        if bytes.iter().all(|byte| *byte > ESCAPE) {
-            self.push(bytes);
-        } else {
-            for byte in bytes {
-                match *byte {
-                    low @ (TERMINATOR | ESCAPE) => self.push(&[ESCAPE, low + 1]),
-                    plain => self.push(&[plain]),
-                }
-            }
-        }
-        self.push(&[TERMINATOR]);
-        self.depth = self.depth.saturating_add(1);
-    }
-
-    fn finish(self) -> Path {
-        Path(if self.len <= INLINE {
-            Repr::Inline {
-                len: self.len as u8,
-                depth: self.depth as u8,
-                bytes: self.inline,
-            }
-        } else {
-            Repr::Shared {
-                len: self.len,
-                bytes: self.spilled.into(),
-                depth: self.depth,
-            }
-        })
-    }
-}
-
 impl<S: AsRef<str>> FromIterator<S> for Path {
     fn from_iter<I: IntoIterator<Item = S>>(segments: I) -> Path {
-        let mut encoder = Encoder {
-            inline: [0; INLINE],
-            len: 0,
-            spilled: Vec::new(),
-            depth: 0,
-        };
+        let mut encoder = Encoder::default();
         for segment in segments {
             encoder.push_segment(segment.as_ref());
         }
@@ -321,8 +279,9 @@ impl Default for Path {
 }
 
 impl PartialEq for Path {
+    #[inline]
     fn eq(&self, other: &Path) -> bool {
-        self.as_bytes() == other.as_bytes()
+        self.cmp(other).is_eq()
     }
 }
 
@@ -336,8 +295,26 @@ impl PartialOrd for Path {
 
 /// Segment by segment, by the bytes of their UTF-8; a parent before its children.
 impl Ord for Path {
+    #[inline]
     fn cmp(&self, other: &Path) -> Ordering {
-        self.as_bytes().cmp(other.as_bytes())
+        let (
+            Repr::Inline { bytes, len, .. },
+            Repr::Inline {
+                bytes: others,
+                len: other_len,
+                ..
+            },
+        ) = (&self.0, &other.0)
+        else {
+            return self.as_bytes().cmp(other.as_bytes());
+        };
+        for at in WORDS {
+            let (own, other) = (word(bytes, at), word(others, at));
+            if own != other {
+                return own.cmp(&other);
+            }
+        }
+        len.cmp(other_len)
     }
 }
 
@@ -353,46 +330,12 @@ impl fmt::Debug for Path {
     }
 }
 
-#[cfg(feature = "serde")]
-mod serde_impls {
-    use super::Path;
-    use serde::de::{SeqAccess, Visitor};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::borrow::Cow;
-    use std::fmt;
-
-    /// As an array of strings.
-    impl Serialize for Path {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.collect_seq(self.segments())
-        }
-    }
-
-    /// From an array of strings.
-    impl<'de> Deserialize<'de> for Path {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Path, D::Error> {
-            struct Segments;
-
-            impl<'de> Visitor<'de> for Segments {
-                type Value = Path;
-
-                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.write_str("an array of strings")
-                }
-
-                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Path, A::Error> {
-                    std::iter::from_fn(|| seq.next_element::<Cow<'de, str>>().transpose()).collect()
-                }
-            }
-
-            deserializer.deserialize_seq(Segments)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::SizeRange;
+    use proptest::prelude::*;
+    use std::collections::hash_map::DefaultHasher;
 
     #[test]
     fn a_path_is_32_bytes() {
@@ -409,7 +352,7 @@ mod tests {
             for depth in [0, 1, 1, 2, 3] {
                 let ancestor = Path::from(&segments[..depth]);
                 prefix = path.grow(prefix, depth);
-                cut.cut(prefix);
+                cut.cut(&path, prefix);
                 assert_eq!((&cut, cut.depth()), (&ancestor, depth));
                 assert_eq!(path.grow(Prefix::ROOT, depth), prefix);
                 assert!(path.is_at(prefix, &ancestor) && path.begins(prefix, &ancestor));
@@ -417,6 +360,65 @@ mod tests {
                 let sibling: Path = ancestor.segments().chain(["x".into()]).collect();
                 assert!(!path.is_at(prefix, &sibling) && path.begins(prefix, &sibling));
                 assert_eq!(path.shared(prefix, &sibling), prefix);
+            }
+        }
+    }
+
+    /// A path of any bytes, which need not be the encoding of a path.
+    fn of_bytes(bytes: &[u8]) -> Path {
+        let mut encoder = Encoder::default();
+        encoder.push(bytes);
+        encoder.finish()
+    }
+
+    /// Bytes at the limits of their order, also some that are in no path.
+    fn bytes(count: impl Into<SizeRange>) -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop::sample::select(vec![0x00, 0x01, 0x02, b'a', 0x7f, 0x80, 0xff]);
+        prop::collection::vec(byte, count)
+    }
+
+    /// Two lists of bytes that often begin alike, and whose lengths are often about the inline size.
+    fn pairs() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
+        let tail = || prop_oneof![bytes(0..4), bytes(0..40)];
+        let shared = prop_oneof![bytes(INLINE - 1..=INLINE + 2), bytes(0..40)];
+        (shared, tail(), tail())
+            .prop_map(|(shared, one, other)| ([&*shared, &*one].concat(), [shared, other].concat()))
+    }
+
+    fn hash(path: &Path) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        path.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn paths_compare_as_their_bytes((one, other) in pairs()) {
+            let (path, another) = (of_bytes(&one), of_bytes(&other));
+            prop_assert_eq!(path.cmp(&another), one.cmp(&other));
+            prop_assert_eq!(path == another, one == other);
+            prop_assert_eq!(path.contains(&another), other.starts_with(&one));
+        }
+
+        #[test]
+        fn a_prefix_is_represented_as_the_path_of_its_bytes((long, other) in pairs(), len in 0..70_usize) {
+            let path = of_bytes(&long);
+            let len = len.min(long.len());
+            for mut cut in [Path::root(), path.clone(), of_bytes(&other)] {
+                cut.cut(&path, Prefix { depth: 0, len });
+                let same = of_bytes(&long[..len]);
+                match (&cut.0, &same.0) {
+                    (Repr::Inline { bytes, .. }, Repr::Inline { bytes: others, .. }) => {
+                        prop_assert_eq!(bytes, others);
+                        prop_assert!(bytes[len..].iter().all(|byte| *byte == 0));
+                    }
+                    (Repr::Shared { .. }, Repr::Shared { .. }) => prop_assert!(len > INLINE),
+                    _ => prop_assert!(false, "{} bytes have two representations", len),
+                }
+                prop_assert_eq!((&cut, hash(&cut)), (&same, hash(&same)));
+                prop_assert_eq!(cut.cmp(&of_bytes(&other)), long[..len].cmp(&other));
             }
         }
     }

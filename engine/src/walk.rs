@@ -52,7 +52,7 @@ pub(crate) struct Walk<'a> {
     /// The last prefix of the path that was looked up; no deeper than the span. So a walk scans the bytes of the
     /// path once for each list.
     prefix: Prefix,
-    /// Where the span begins. Its path is that prefix, and shares the bytes of the path.
+    /// Where the span begins. Its path is that prefix.
     first: Key,
 }
 
@@ -144,11 +144,8 @@ impl<'a> Walk<'a> {
     /// Finds where the span begins. Returns the number of bytes of its path.
     pub(crate) fn begin_span(&mut self) -> usize {
         let path = &self.resource().path;
-        if self.prefix == Prefix::ROOT {
-            self.first.path = path.clone();
-        }
         self.prefix = path.grow(self.prefix, self.at.level as usize);
-        self.first.path.cut(self.prefix);
+        self.first.path.cut(path, self.prefix);
         self.prefix.len
     }
 
