@@ -104,6 +104,23 @@ mutations! {
         "clock.rs": "self.0.fetch_add(1, «Ordering::AcqRel»)" => "Ordering::Relaxed";
     }
 
+    /// Breaks guarantee 2: a number that is taken has no place in the order of the draws.
+    RelaxedTake {
+        "clock.rs": "self.0.fetch_max(number + 1, «Ordering::AcqRel»)" => "Ordering::Relaxed";
+    }
+
+    /// Breaks T1: the clock passes the ticket of a restored request before its entries are inserted.
+    TakeBeforeInserting {
+        "table.rs": "«»let mut inserted = 0;" => "self.set_clock(|clock| clock.take(ticket))?;";
+        "table.rs": "if let Err(error) = «self.set_clock(|clock| clock.take(ticket))» {" => "Ok(())";
+    }
+
+    /// Breaks guarantee 2: a restored request keeps its ticket although the clock has passed it meanwhile. A request
+    /// with a larger ticket may have missed it.
+    RestoreBehindTheClock {
+        "clock.rs": "allow(number, «self.raise(number)»)\n    }\n\n    /// Makes" => "{ self.raise(number); number }";
+    }
+
     /// Breaks guarantee 2: one look at the next entry replaces the search of the subtree, even if other
     /// threads drew tickets since the birth of the request.
     AlwaysShortcut {
@@ -157,8 +174,8 @@ mutations! {
 
     /// Breaks R1: a request that enters in steps is published at its first pause.
     PublishAtAPause {
-        "entries.rs": "if budget.is_spent() {
-                    «return None;»" => "
+        "entries.rs": "if !self.insert(request, inserted, budget, guard) {
+                «return None;»" => "
             request.publish(clock);
             return Some(None);
         ";

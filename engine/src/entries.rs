@@ -5,7 +5,7 @@
 //! with the resource it walks for: a read never steps over another read.
 //!
 //! # Invariants
-//! T1. A request is inserted under *all* its keys before any thread can draw its ticket.
+//! T1. A request is inserted under *all* its keys before any thread can draw its ticket, or before the clock takes it.
 //! T2. Only its owner removes an entry, before its watchers are advanced.
 //! T3. The earlier, conflicting, outstanding requests of a request only become fewer. So a walk never has to
 //!     go back: it may stop at one of them and go on from there.
@@ -146,13 +146,8 @@ impl Entries {
         guard: &'g Guard,
     ) -> Option<Option<Newest<'g>>> {
         let [only] = &*request.resources else {
-            while let Some(resource) = request.resources.get(*inserted) {
-                if budget.is_spent() {
-                    return None;
-                }
-                self.section(resource.mode).insert(resource, request, guard);
-                *inserted += 1;
-                budget.search(resource.path.as_bytes().len());
+            if !self.insert(request, inserted, budget, guard) {
+                return None;
             }
             request.publish(clock);
             return Some(None);
@@ -163,6 +158,25 @@ impl Entries {
         let ticket = request.publish(clock);
         let is_newest = only.mode == Mode::Write && ticket == request.birth;
         Some(is_newest.then_some(Newest(own)))
+    }
+
+    /// Inserts entries, beginning with the one of this index; `false` if the budget is spent before the last one.
+    pub(crate) fn insert(
+        &self,
+        request: &Arc<Request>,
+        inserted: &mut usize,
+        budget: &mut Budget,
+        guard: &Guard,
+    ) -> bool {
+        while let Some(resource) = request.resources.get(*inserted) {
+            if budget.is_spent() {
+                return false;
+            }
+            self.section(resource.mode).insert(resource, request, guard);
+            *inserted += 1;
+            budget.search(resource.path.as_bytes().len());
+        }
+        true
     }
 
     /// Removes entries of a request of which the first `left` ones are inserted, the last one first: a request is

@@ -35,6 +35,13 @@ pub enum LockError {
         /// The most that a path may have: [`MAX_PATH_BYTES`].
         limit: usize,
     },
+    /// A token cannot be [restored](crate::LockManager::restore) or [skipped to](crate::LockManager::skip_to).
+    TokenOutOfRange {
+        /// The smallest token that was allowed at this moment.
+        least: u64,
+        /// All allowed tokens are smaller than this one.
+        limit: u64,
+    },
     /// The lock manager was closed.
     Closed,
 }
@@ -53,6 +60,11 @@ impl fmt::Display for LockError {
             LockError::PathTooLong { bytes, limit } => write!(
                 f,
                 "path of {bytes} bytes, segment ends included; at most {limit} are allowed"
+            ),
+            LockError::TokenOutOfRange { least, limit } => write!(
+                f,
+                "token out of range; allowed are tokens from {least} to {}",
+                limit - 1
             ),
             LockError::Closed => {
                 f.write_str("the lock manager is closed; outstanding locks may still be released")

@@ -167,13 +167,28 @@ impl Pending {
     #[inline]
     pub(crate) fn enter(table: Arc<Table>, resources: ResourceSet) -> Result<Pending, LockError> {
         let (request, backlog) = table.enter(resources)?;
+        Ok(Pending::of_entered(table, request, backlog))
+    }
+
+    /// Takes the place in line of a token.
+    pub(crate) fn restore(
+        table: Arc<Table>,
+        token: u64,
+        resources: ResourceSet,
+    ) -> Result<Pending, LockError> {
+        let (request, backlog) = table.restore(token, resources)?;
+        Ok(Pending::of_entered(table, request, backlog))
+    }
+
+    #[inline]
+    fn of_entered(table: Arc<Table>, request: Arc<Request>, backlog: Backlog) -> Pending {
         if backlog.is_empty() {
-            return Ok(Pending::of(table, request));
+            return Pending::of(table, request);
         }
         let pending = Pending::of(Arc::clone(&table), request);
         // A waker may panic. By now the request has an owner that takes it out of the table.
         table.complete(backlog, pin());
-        Ok(pending)
+        pending
     }
 
     /// The handle of a request that has entered.

@@ -1,5 +1,6 @@
 //! The public face: one independent space of paths.
 
+use crate::clock::LIMIT;
 use crate::error::LockError;
 use crate::listing::{Place, Requests};
 use crate::lock::{Last, Lock, Pending};
@@ -70,10 +71,10 @@ impl LockManager {
     /// fencing tokens must never go back.
     ///
     /// # Panics
-    /// If `last_token` is 2⁶² or more.
+    /// If `last_token` is 2⁶¹ or more. Tokens have 62 bits, so at least 2⁶¹ of them are left.
     #[must_use]
     pub fn with_last_token(last_token: u64) -> LockManager {
-        assert!(last_token < 1 << 62, "the last token must be below 2^62");
+        assert!(last_token < LIMIT, "the last token must be below 2^61");
         LockManager {
             table: Arc::new(Table::new(last_token + 1)),
         }
@@ -202,6 +203,58 @@ impl LockManager {
         resources: impl IntoIterator<Item = Resource>,
     ) -> Result<Entering, LockError> {
         Entering::new(Arc::clone(&self.table), ResourceSet::collect(resources)?)
+    }
+
+    /// Takes the place in line of this token, and returns at once. It rebuilds the table of another lock manager, whose
+    /// requests keep their tokens.
+    ///
+    /// Apart from its token the request is like any other: it is granted once no earlier conflicting request is
+    /// outstanding. So a table is rebuilt in the order of its tokens, and requests that held their locks are granted
+    /// again. Later requests get larger tokens. Cost: as [`lock`](LockManager::lock).
+    ///
+    /// # Races
+    /// If the token is refused because another thread got the same or a larger one during the call, the request was in
+    /// line for that moment, and a later request may have had to wait for it.
+    ///
+    /// # Errors
+    /// [`LockError::TokenOutOfRange`] if the token is not larger than each token that was given out, restored or
+    /// [skipped](LockManager::skip_to) before, or if it is 2⁶¹ or more. Otherwise as [`lock`](LockManager::lock). A
+    /// refused request leaves nothing behind.
+    ///
+    /// # Examples
+    /// ```
+    /// # use locktopus_engine::{LockManager, Resource};
+    /// let former = LockManager::with_last_token(40);
+    /// let _held = former.enqueue([Resource::write(["a"])])?;
+    /// let _waiting = former.enqueue([Resource::write(["a", "b"])])?;
+    ///
+    /// let locks = LockManager::new();
+    /// let mut requests: Vec<_> = former.requests().collect();
+    /// requests.sort_by_key(|request| request.token);
+    /// let restored = requests.into_iter().map(|request| locks.restore(request.token, request.resources));
+    /// let restored = restored.collect::<Result<Vec<_>, _>>()?;
+    /// assert!(restored[0].is_acquired() && !restored[1].is_acquired());
+    /// assert_eq!(restored[1].token(), 42);
+    /// # Ok::<(), locktopus_engine::LockError>(())
+    /// ```
+    pub fn restore(
+        &self,
+        token: u64,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Result<Pending, LockError> {
+        let resources = ResourceSet::collect(resources)?;
+        Pending::restore(Arc::clone(&self.table), token, resources)
+    }
+
+    /// Makes all later tokens larger than this one. Tokens never go back: a token that is not larger than the last one
+    /// changes nothing. Outstanding requests keep their tokens. Cost: constant.
+    ///
+    /// # Errors
+    /// [`LockError::TokenOutOfRange`] if the token is 2⁶¹ or more: tokens have 62 bits, so at least 2⁶¹ of them are left.
+    /// [`LockError::Closed`] after [`close`](LockManager::close), when there are no later tokens. Nothing is changed
+    /// then.
+    pub fn skip_to(&self, token: u64) -> Result<(), LockError> {
+        self.table.skip_to(token)
     }
 
     /// The number of held and of waiting requests, and other figures. Cost: constant.

@@ -9,7 +9,8 @@
 //!
 //! # Invariants
 //! R1. A request is PUBLISHED only when it is in the table under all its keys.
-//! R2. A ticket is a number drawn after the request was PUBLISHED. It is set once.
+//! R2. A ticket is a number drawn after the request was PUBLISHED. It is set once. A restored request has its ticket
+//!     from the start, and the clock takes it.
 //! R3. One thread at a time advances a request: first the thread that entered it, then each time the thread
 //!     that took its watch from a chain.
 //! R4. The thread that sets `granted`, to grant or to withdraw, takes the request off the count of waiting

@@ -123,7 +123,49 @@ impl Table {
         &self,
         resources: ResourceSet,
     ) -> Result<(Arc<Request>, Backlog), LockError> {
-        let mut entry = self.begin(resources)?;
+        self.enter_to_the_end(self.begin(resources)?)
+    }
+
+    /// Enters a request that has this ticket from the start. The backlog is as for [`Table::enter_in_part`].
+    ///
+    /// The clock passes the ticket only after all entries are inserted (T1). Before, each other ticket is smaller, so
+    /// the request counts as a later one. If the clock has passed the ticket meanwhile, the request leaves again;
+    /// until then later requests may have to wait for it.
+    pub(crate) fn restore(
+        &self,
+        ticket: u64,
+        resources: ResourceSet,
+    ) -> Result<(Arc<Request>, Backlog), LockError> {
+        self.clock.check(ticket)?;
+        // Born at its ticket: it sorts before the earlier requests at its paths, and a birth is at most a ticket.
+        let request = Arc::new(Request::with_ticket(resources, ticket, ticket));
+        let mut inserted = 0;
+        self.entries
+            .insert(&request, &mut inserted, &mut Budget::unlimited(), &pin());
+        self.count_beyond_first(0..inserted, Counter::add);
+        if let Err(error) = self.set_clock(|clock| clock.take(ticket)) {
+            self.leave(&request);
+            return Err(error);
+        }
+        self.enter_to_the_end(Entry {
+            request,
+            inserted,
+            walk: Some(Cursor::START),
+        })
+    }
+
+    /// The next ticket is larger than this one.
+    pub(crate) fn skip_to(&self, ticket: u64) -> Result<(), LockError> {
+        self.set_clock(|clock| clock.skip_to(ticket))
+    }
+
+    /// Changes the clock in another way than by a draw.
+    fn set_clock<R>(&self, change: impl FnOnce(&Clock) -> R) -> R {
+        change(&self.clock)
+    }
+
+    #[inline(always)]
+    fn enter_to_the_end(&self, mut entry: Entry) -> Result<(Arc<Request>, Backlog), LockError> {
         let mut backlog = Backlog::default();
         let guard = pin();
         let budget = &mut Budget::unlimited();
@@ -309,7 +351,7 @@ impl Table {
 
     /// Refuses requests from now on. The caller completes the backlog.
     pub(crate) fn close(&self) -> Backlog {
-        self.clock.close();
+        self.set_clock(Clock::close);
         // This happens even if another thread has closed the clock: that thread may be suspended at this point.
         Backlog::of_close(self.closed.set())
     }

@@ -14,6 +14,10 @@ use outstanding::Outstanding;
 enum Operation {
     Enqueue(Vec<Wish>),
     TryLock(Vec<Wish>),
+    /// Takes the place of a token, which is so much larger than the last one, or out of range.
+    Restore(u8, Vec<Wish>),
+    /// Skips so many tokens.
+    Skip(u8),
     /// Releases or withdraws an outstanding request.
     End(u8),
     /// Turns a granted request into a lock.
@@ -101,7 +105,10 @@ impl World {
     fn run(&mut self, operation: &Operation) {
         let count = self.outstanding.len();
         match operation {
-            Operation::Enqueue(wishes) | Operation::TryLock(wishes) | Operation::Enter(wishes)
+            Operation::Enqueue(wishes)
+            | Operation::TryLock(wishes)
+            | Operation::Enter(wishes)
+            | Operation::Restore(_, wishes)
                 if wishes.is_empty() =>
             {
                 assert!(self.locks.enqueue([]).is_err());
@@ -122,6 +129,19 @@ impl World {
                 assert!(tried.is_some() || !is_free || !self.is_idle());
                 self.outstanding
                     .extend(tried.map(|lock| (set, lock.into())));
+            }
+            Operation::Restore(above, wishes) => {
+                let set = set_of(wishes);
+                let token = self.locks.stats().last_token + u64::from(*above);
+                let restored = self.locks.restore(token, set.clone());
+                assert_eq!(restored.is_ok(), *above > 0);
+                self.outstanding
+                    .extend(restored.ok().map(|pending| (set, pending.into())));
+            }
+            Operation::Skip(count) => {
+                let last = self.locks.stats().last_token;
+                (self.locks.skip_to(last + u64::from(*count))).expect("open");
+                assert_eq!(self.locks.stats().last_token, last + u64::from(*count));
             }
             Operation::Enter(wishes) => {
                 let set = set_of(wishes);

@@ -7,6 +7,7 @@ mod manager;
 mod oracle;
 mod outstanding;
 mod paths;
+mod restored;
 mod semantics;
 #[cfg(feature = "serde")]
 mod serialized;

@@ -3,7 +3,7 @@
 //! Properties:
 //! 1. a request is granted exactly when no earlier, conflicting request is outstanding;
 //! 2. `try_lock` succeeds exactly when `enqueue` would be granted at once;
-//! 3. tokens grow with the order of requests;
+//! 3. tokens grow with the order of requests, and a restored request has its own;
 //! 4. statistics and listing agree with the handles, and a waiting request is listed with an earlier,
 //!    conflicting, outstanding request as the one that it waits for;
 //! 5. at the end no request is left.
@@ -18,11 +18,15 @@ enum Step {
     /// Turns a granted request into a lock, by an index as below.
     Convert(usize),
     TryLock(Vec<Resource>),
+    /// Takes the place of a token, which is so much larger than the last one, or out of range.
+    Restore(u64, Vec<Resource>),
+    /// Skips so many tokens.
+    Skip(u64),
     /// Releases or withdraws an outstanding request, by an index that is taken modulo their number.
     End(usize),
 }
 
-fn resource() -> impl Strategy<Value = Resource> {
+pub(crate) fn resource() -> impl Strategy<Value = Resource> {
     let segment = prop::sample::select(vec!["a", "b", "", "a/b"]);
     let path = prop::collection::vec(segment, 0..4).prop_map(Path::from);
     (path, any::<bool>()).prop_map(|(path, write)| {
@@ -40,6 +44,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => set().prop_map(Step::Enqueue),
         1 => any::<usize>().prop_map(Step::Convert),
         1 => set().prop_map(Step::TryLock),
+        2 => (0..4_u64, set()).prop_map(|(above, set)| Step::Restore(above, set)),
+        1 => (0..3_u64).prop_map(Step::Skip),
         4 => any::<usize>().prop_map(Step::End),
     ]
 }
@@ -113,6 +119,19 @@ fn run(steps: Vec<Step>) {
                     .expect("open and not empty");
                 assert_eq!(tried.is_some(), free);
                 oracle.0.extend(tried.map(|lock| (set, lock.into())));
+            }
+            Step::Restore(above, set) => {
+                let token = locks.stats().last_token + above;
+                let restored = locks.restore(token, set.iter().cloned());
+                assert_eq!(restored.is_ok(), above > 0);
+                oracle
+                    .0
+                    .extend(restored.ok().map(|pending| (set, pending.into())));
+            }
+            Step::Skip(count) => {
+                let last = locks.stats().last_token;
+                locks.skip_to(last + count).expect("open and in range");
+                assert_eq!(locks.stats().last_token, last + count);
             }
             Step::Convert(_) | Step::End(_) if oracle.0.is_empty() => {}
             Step::Convert(index) => {

@@ -20,6 +20,7 @@ mod enter;
 mod explore;
 mod leave;
 mod mutations;
+mod restore;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod steps;
@@ -87,6 +88,13 @@ models! {
         entering_in_steps_races_a_release: quick 3, full 5;
         dropped_entering_races_a_request: quick 3, full 4;
         a_close_races_entering_in_steps: quick 3, full ALL;
+    }
+    restore {
+        a_restored_request_races_a_later_one: quick 3, full ALL;
+        a_restored_request_races_another_for_its_token: quick 3, full ALL;
+        two_requests_are_restored_at_once: quick 3, full ALL;
+        a_close_races_a_restored_request: quick ALL, full ALL;
+        skipped_tokens_race_a_request: quick ALL, full ALL;
     }
     close {
         a_close_races_a_request: quick ALL, full ALL;

@@ -2,7 +2,7 @@
 //! that the mutation breaks.
 
 use super::explore::explore;
-use super::{enter, leave, steps};
+use super::{enter, leave, restore, steps};
 use locktopus_loom_tests::{Mutation, with};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -54,6 +54,9 @@ noticed! {
     PausedPurgeSkips by steps::a_divided_purge_races_a_new_watch at 1 for "the grant rule";
     UncountedPause by steps::entering_in_steps_races_a_release at 0 for "the statistics";
     LeaveHalfEntered by steps::dropped_entering_races_a_request at 0 for "the statistics";
+    TakeBeforeInserting by restore::a_restored_request_races_a_later_one at 0 for "the grant rule";
+    RelaxedTake by restore::a_restored_request_races_a_later_one at 0 for "the grant rule";
+    RestoreBehindTheClock by restore::two_requests_are_restored_at_once at 0 for "the grant rule";
     LoseTheOtherWakes by one_thread::a_panicking_waker_stands_before_another at 0 for "woken";
     RemoveAfterAdvancing by one_thread::a_task_counts_the_locked_resources at 0 for "the last holder is gone";
 }

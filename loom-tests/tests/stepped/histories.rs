@@ -27,6 +27,8 @@ const STACK: usize = 16 * 1024;
 enum Operation {
     Enqueue(Vec<Resource>),
     TryLock(Vec<Resource>),
+    /// Takes the place of a token, which is so much larger than the last one that was returned. It may be refused.
+    Restore(u64, Vec<Resource>),
     /// Releases or withdraws an outstanding request. The index is taken modulo their number.
     End(usize),
     Nothing,
@@ -57,6 +59,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         8 => set().prop_map(Operation::Enqueue),
         2 => set().prop_map(Operation::TryLock),
+        2 => (1..6_u64, set()).prop_map(|(above, set)| Operation::Restore(above, set)),
         8 => any::<usize>().prop_map(Operation::End),
         1 => Just(Operation::Nothing),
     ]
@@ -95,6 +98,10 @@ impl World {
             Operation::TryLock(set) => {
                 let tried = self.locks.try_lock(set.clone()).expect("open");
                 tried.map(Outstanding::from)
+            }
+            Operation::Restore(above, set) => {
+                let restored = self.locks.restore(before + above, set.clone());
+                restored.ok().map(Outstanding::from)
             }
             Operation::End(index) => {
                 let mut outstanding = self.outstanding();

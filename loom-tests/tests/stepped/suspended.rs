@@ -109,6 +109,18 @@ fn others_go_on_beside_a_suspended_request_that_has_to_wait() {
 }
 
 #[test]
+fn others_go_on_beside_a_suspended_request_that_is_restored() {
+    let steps = suspend_everywhere(
+        |locks| (vec![enqueue(locks, "r:a"), enqueue(locks, "w:c/1")], ()),
+        |locks, ()| {
+            let restored = locks.restore(1 << 32, set("w:a/b w:c"));
+            Some(restored.expect("a large token").into())
+        },
+    );
+    assert!(steps > 20, "only {steps} steps");
+}
+
+#[test]
 fn others_go_on_beside_a_suspended_release_that_grants() {
     let steps = suspend_everywhere(
         |locks| {

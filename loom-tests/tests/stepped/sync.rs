@@ -59,6 +59,7 @@ stepped! {
         store(value: u64, order: Ordering),
         swap(value: u64, order: Ordering) -> u64,
         fetch_add(value: u64, order: Ordering) -> u64,
+        fetch_max(value: u64, order: Ordering) -> u64,
         fetch_or(value: u64, order: Ordering) -> u64,
         compare_exchange(old: u64, new: u64, ok: Ordering, err: Ordering) -> Result<u64, u64>;
 }
