@@ -40,7 +40,7 @@ fn main() {
         let mut filters = filter.iter();
         filters.all(|filter| name.contains(filter.as_str()))
     };
-    let cases: [(&str, Case); 13] = [
+    let cases: [(&str, Case); 14] = [
         ("memory", memory::memory),
         ("again", one_path::again),
         ("threads", two_threads::threads),
@@ -49,6 +49,7 @@ fn main() {
         ("tasks", waiting::tasks),
         ("parent", waiting::parent),
         ("line", waiting::line),
+        ("restored", waiting::restored),
         ("path", one_path::path),
         ("read", one_path::one_more_reader),
         ("queue", waiting::queue),

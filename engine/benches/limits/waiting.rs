@@ -154,6 +154,37 @@ pub(crate) fn parent(report: &mut Report) {
     report.row(row, &[each.figure()], "ns");
 }
 
+/// Restores requests with their tokens: some hold, and some wait in short queues.
+pub(crate) fn restored(report: &mut Report) {
+    const COUNT: usize = 100_000;
+    let mut random = fastrand::Rng::with_seed(42);
+    let mut resource = |_| {
+        let path = leaf(3, &random.usize(..COUNT / 3).to_string());
+        if random.bool() {
+            Resource::write(path)
+        } else {
+            Resource::read(path)
+        }
+    };
+    let resources: Vec<Resource> = (0..COUNT).map(&mut resource).collect();
+    let restore = || {
+        let locks = LockManager::new();
+        let start = Instant::now();
+        let requests = (1..).zip(&resources).map(|(token, resource)| {
+            let restored = locks.restore(2 * token, [resource.clone()]);
+            restored.expect("tokens grow")
+        });
+        let requests: Vec<Pending> = requests.collect();
+        let took = start.elapsed();
+        drop(requests);
+        took
+    };
+    let [all] = in_turn_for(11, [Side::timed(restore)]);
+    let all = all.figure().scaled(1e-6);
+    report.print("restored_100000_requests", all, "ms");
+    report.row("100,000 requests restored", &[all], "ms");
+}
+
 /// Tasks of one thread that hand a key over: each locks it, lets the others run, and releases it.
 pub(crate) fn tasks(report: &mut Report) {
     let runtime = Builder::new_current_thread().build().expect("a runtime");
