@@ -92,7 +92,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Whether it has to wait for another request that conflicts.
-    fn waits_for(&self, other: &Arc<Request>, clock: &Clock) -> bool {
+    pub(crate) fn waits_for(&self, other: &Arc<Request>, clock: &Clock) -> bool {
         !self.own.is_some_and(|own| Arc::ptr_eq(own, other))
             && other.order(clock) < self.ticket
             && !other.released.is_set()

@@ -22,6 +22,15 @@ impl Key {
             identity: 0,
         }
     }
+
+    /// Sorts behind all keys at the path.
+    pub(crate) fn last(path: Path) -> Key {
+        Key {
+            path,
+            birth: 0,
+            identity: usize::MAX,
+        }
+    }
 }
 
 impl Ord for Key {

@@ -37,6 +37,8 @@
 //! A [`Lock`] is held, always; dropping it releases it. A [`Pending`] is a place in line, and becomes a
 //! [`Lock`] when it is awaited or blocked on; dropping it withdraws the request.
 //!
+//! [`Pending::blockers`] lists the requests that a request has to wait for, and [`LockManager::requests`] all of them.
+//!
 //! # Guarantees
 //!
 //! Two requests *conflict* if a path of one contains, or equals, a path of the other and at least
@@ -89,6 +91,7 @@
 
 #[allow(dead_code)]
 mod backlog;
+mod blockers;
 mod budget;
 mod clock;
 mod entries;
@@ -108,6 +111,7 @@ mod waiter;
 mod walk;
 mod work;
 
+pub use blockers::Blockers;
 pub use error::{BadPlace, LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
 pub use listing::{Place, Requests};
 pub use lock::{Lock, Pending};

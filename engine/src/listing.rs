@@ -98,7 +98,7 @@ impl Place {
 }
 
 /// Copying one resource of a listed request takes about so many nanoseconds.
-const COPY: u64 = 30;
+pub(crate) const COPY: u64 = 30;
 
 /// The outstanding requests from a place on; see [`LockManager::requests`](crate::LockManager::requests).
 pub struct Requests {
@@ -195,7 +195,7 @@ impl fmt::Debug for Requests {
 }
 
 /// A request as it is listed; `None` if it is entering, was refused or has left.
-fn info(request: &Request) -> Option<RequestInfo> {
+pub(crate) fn info(request: &Request) -> Option<RequestInfo> {
     let token = request.ticket();
     let acquired = request.granted.is_set();
     // `granted` is read before `released`: a withdrawal sets `granted`, too, after `released`.

@@ -1,6 +1,7 @@
 //! The handles of one request: [`Pending`] while it waits in line, [`Lock`] once it is granted.
 
 use crate::backlog::Backlog;
+use crate::blockers::Blockers;
 use crate::budget::Budget;
 use crate::error::LockError;
 use crate::request::Request;
@@ -226,6 +227,17 @@ impl Pending {
     #[inline]
     pub fn is_acquired(&self) -> bool {
         self.request().granted.is_set()
+    }
+
+    /// The outstanding requests that this one waits for, and the one at the root, which holds its lock. There is none
+    /// once this one is granted or the lock was returned.
+    #[must_use]
+    pub fn blockers(&self) -> Blockers {
+        let table = match &self.state {
+            State::Entered(entered) => entered.table.clone(),
+            State::Resolved(_) => None,
+        };
+        Blockers::of_request(table, Arc::clone(self.request()))
     }
 
     /// The lock if the request was granted, or else the request with its place in line.

@@ -1,5 +1,6 @@
 //! The public face: one independent space of paths.
 
+use crate::blockers::Blockers;
 use crate::clock::LIMIT;
 use crate::error::LockError;
 use crate::listing::{Place, Requests};
@@ -301,6 +302,48 @@ impl LockManager {
     #[must_use]
     pub fn requests_from(&self, place: &Place) -> Requests {
         Requests::new(Arc::clone(&self.table), place)
+    }
+
+    /// The outstanding requests that a new request for this set would have to wait for. Nothing enters the table.
+    ///
+    /// [`Pending::blockers`] lists those of a request in line. Cost: see [`Blockers`].
+    ///
+    /// # Errors
+    /// As [`lock`](LockManager::lock).
+    pub fn blockers_of(
+        &self,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Result<Blockers, LockError> {
+        let resources = ResourceSet::collect(resources)?;
+        let token = self.table.next_ticket()?;
+        Ok(Blockers::of_set(Arc::clone(&self.table), resources, token))
+    }
+
+    /// The outstanding requests that conflict with this set and have a smaller token: those that a listed request waits
+    /// for. Cost: see [`Blockers`].
+    ///
+    /// # Errors
+    /// As [`lock`](LockManager::lock), but not after a [`close`](LockManager::close): outstanding requests go on waiting.
+    ///
+    /// # Examples
+    /// ```
+    /// # use locktopus_engine::{LockManager, RequestState, Resource};
+    /// # let locks = LockManager::new();
+    /// # let _requests = [locks.enqueue([Resource::write(["a"])])?, locks.enqueue([Resource::write(["a"])])?];
+    /// for request in locks.requests().filter(|request| request.state == RequestState::Waiting) {
+    ///     let blockers = locks.blockers_before(request.token, request.resources)?;
+    ///     let root = blockers.within(50).root_holder().expect("no other thread releases it");
+    ///     println!("{} waits until {} is released", request.token, root.token);
+    /// }
+    /// # Ok::<(), locktopus_engine::LockError>(())
+    /// ```
+    pub fn blockers_before(
+        &self,
+        token: u64,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Result<Blockers, LockError> {
+        let resources = ResourceSet::collect(resources)?;
+        Ok(Blockers::of_set(Arc::clone(&self.table), resources, token))
     }
 
     /// Refuses new requests from now on, in all clones. Outstanding requests are not affected: they are

@@ -147,6 +147,15 @@ impl<K: Ord + Send + 'static, V: Send + 'static> List<K, V> {
         self.0.lower_bound(bound, guard)
     }
 
+    /// The last entry up to this key.
+    pub(crate) fn last_up_to<'a: 'g, 'g>(
+        &'a self,
+        key: &K,
+        guard: &'g Guard,
+    ) -> Option<Entry<'a, 'g, K, V>> {
+        self.0.upper_bound(Bound::Included(key), guard)
+    }
+
     /// The number of entries; approximate while other threads insert and remove.
     pub(crate) fn len(&self) -> usize {
         self.0.len()

@@ -51,13 +51,21 @@ impl Table {
         }
     }
 
+    /// The ticket of the next request, or a smaller one.
+    #[inline(always)]
+    pub(crate) fn next_ticket(&self) -> Result<u64, LockError> {
+        let now = self.clock.now();
+        if now & CLOSED == 0 {
+            Ok(now)
+        } else {
+            Err(LockError::Closed)
+        }
+    }
+
     /// Begins to enter a request for these resources.
     #[inline(always)]
     pub(crate) fn begin(&self, resources: ResourceSet) -> Result<Entry, LockError> {
-        let birth = self.clock.now();
-        if birth & CLOSED != 0 {
-            return Err(LockError::Closed);
-        }
+        let birth = self.next_ticket()?;
         Ok(Entry {
             request: Arc::new(Request::new(resources, birth)),
             inserted: 0,
@@ -328,10 +336,7 @@ impl Table {
 
     /// Whether a request for these resources would be granted at once.
     pub(crate) fn is_free(&self, resources: &[Resource]) -> Result<bool, LockError> {
-        let now = self.clock.now();
-        if now & CLOSED != 0 {
-            return Err(LockError::Closed);
-        }
+        let now = self.next_ticket()?;
         let walker = Walker {
             resources,
             ticket: now,

@@ -43,6 +43,11 @@ impl Cursor {
         mode: Mode::Write,
         after: None,
     };
+
+    /// The entry on which it stands, and the list of that entry.
+    pub(crate) fn place(&self) -> Option<(Mode, &Key)> {
+        Some((self.mode, self.after.as_ref()?))
+    }
 }
 
 /// A cursor that moves from span to span over the resources of a request.

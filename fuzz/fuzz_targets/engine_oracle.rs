@@ -65,6 +65,7 @@ fn check(locks: &LockManager, outstanding: &[(Vec<Resource>, Outstanding)], is_i
         let blocked = outstanding[..index]
             .iter()
             .any(|(other, _)| conflict(other, set));
+        check_blockers(locks, outstanding, index);
         assert!(!(lock.is_acquired() && blocked));
         assert!(!is_idle || lock.is_acquired() || blocked);
         acquired += usize::from(lock.is_acquired());
@@ -82,6 +83,21 @@ fn check(locks: &LockManager, outstanding: &[(Vec<Resource>, Outstanding)], is_i
         .map(|(_, one)| one.resources().len())
         .sum();
     assert_eq!(stats.resources, resources);
+}
+
+/// All earlier, conflicting requests are blockers. A request that leaves in steps may be one as well.
+fn check_blockers(locks: &LockManager, outstanding: &[(Vec<Resource>, Outstanding)], index: usize) {
+    let (set, request) = &outstanding[index];
+    let mut earlier = outstanding[..index].iter();
+    let blockers = || (locks.blockers_before(request.token(), set.clone())).expect("not empty");
+    let mut tokens: Vec<u64> = blockers().map(|one| one.token).collect();
+    tokens.sort_unstable();
+    assert!(tokens.is_sorted_by(|one, other| one < other));
+    for (other, one) in earlier.by_ref() {
+        assert!(!conflict(other, set) || tokens.contains(&one.token()));
+    }
+    let root = blockers().root_holder();
+    assert_eq!(root.is_some(), !tokens.is_empty());
 }
 
 fn pick<T>(all: &mut Vec<T>, index: u8) -> Option<T> {

@@ -215,17 +215,45 @@ impl<K: Ord + Clone, V> List<K, V> {
                 let (key, slot) = order.range((at.as_ref(), Bound::Unbounded)).next()?;
                 (key.clone(), *slot)
             };
-            let slot = &self.slots[slot];
-            if slot.state.load(Ordering::Acquire) == PRESENT {
-                let entry = slot.entry.get().expect("set before it is present");
-                return Some(Entry {
-                    list: self,
-                    entry,
-                    guard,
-                });
+            let entry = self.look(slot, guard);
+            if entry.is_some() {
+                return entry;
             }
             at = Bound::Excluded(key);
         }
+    }
+
+    pub(crate) fn last_up_to<'a: 'g, 'g>(
+        &'a self,
+        key: &K,
+        guard: &'g Guard,
+    ) -> Option<Entry<'a, 'g, K, V>> {
+        let mut at = Bound::Included(key.clone());
+        loop {
+            let (key, slot) = {
+                let order = self.order.lock();
+                let (key, slot) = order.range((Bound::Unbounded, at.as_ref())).next_back()?;
+                (key.clone(), *slot)
+            };
+            let entry = self.look(slot, guard);
+            if entry.is_some() {
+                return entry;
+            }
+            at = Bound::Excluded(key);
+        }
+    }
+
+    fn look<'a: 'g, 'g>(&'a self, slot: usize, guard: &'g Guard) -> Option<Entry<'a, 'g, K, V>> {
+        let slot = &self.slots[slot];
+        if slot.state.load(Ordering::Acquire) != PRESENT {
+            return None;
+        }
+        let entry = slot.entry.get().expect("set before it is present");
+        Some(Entry {
+            list: self,
+            entry,
+            guard,
+        })
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Tests of the lock manager through its public face, in one program.
 
+mod blockers;
 mod bug_finder;
 mod handles;
 mod listing;

@@ -6,11 +6,14 @@
 //! 3. tokens grow with the order of requests, and a restored request has its own;
 //! 4. statistics and listing agree with the handles, and a waiting request is listed with an earlier,
 //!    conflicting, outstanding request as the one that it waits for;
-//! 5. at the end no request is left.
+//! 5. a request has all earlier, conflicting, outstanding requests as its blockers, each once, and its root holder is one
+//!    that holds its lock and that it waits for, perhaps over others;
+//! 6. at the end no request is left.
 
 use super::outstanding::Outstanding;
-use locktopus_engine::{LockManager, Path, RequestState, Resource};
+use locktopus_engine::{Blockers, LockManager, Path, RequestState, Resource};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -98,10 +101,48 @@ impl Oracle {
     }
 }
 
+impl Oracle {
+    fn check_blockers(&self, locks: &LockManager) {
+        // For each request the earlier ones that conflict with it, and those that it waits for over any way.
+        let mut all: Vec<Vec<usize>> = Vec::new();
+        let mut reached: Vec<BTreeSet<usize>> = Vec::new();
+        for (index, (set, request)) in self.0.iter().enumerate() {
+            let is_blocker = |earlier: &usize| conflict(&self.0[*earlier].0, set);
+            let blockers: Vec<usize> = (0..index).filter(is_blocker).collect();
+            let further = blockers.iter().flat_map(|earlier| &reached[*earlier]);
+            reached.push(blockers.iter().chain(further).copied().collect());
+            all.push(blockers);
+
+            let tokens = |blockers: Blockers| -> BTreeSet<u64> {
+                let tokens: Vec<u64> = blockers.map(|one| one.token).collect();
+                let once: BTreeSet<u64> = tokens.iter().copied().collect();
+                assert_eq!(once.len(), tokens.len(), "each one once");
+                once
+            };
+            let token_of = |index: &usize| self.0[*index].1.token();
+            let expected: BTreeSet<u64> = all[index].iter().map(token_of).collect();
+            let before = || {
+                let before = locks.blockers_before(request.token(), set.iter().cloned());
+                before.expect("not empty")
+            };
+            assert_eq!(tokens(before()), expected);
+            if let Outstanding::Pending(pending) = request {
+                assert_eq!(tokens(pending.blockers()), expected);
+            }
+            let root = before().root_holder();
+            assert_eq!(root.is_some(), !expected.is_empty());
+            if let Some(root) = root {
+                assert_eq!(root.state, RequestState::Acquired);
+                assert!(reached[index].iter().any(|one| token_of(one) == root.token));
+            }
+        }
+    }
+}
+
 fn run(steps: Vec<Step>) {
     let locks = LockManager::new();
     let mut oracle = Oracle::default();
-    for step in steps {
+    for (number, step) in steps.into_iter().enumerate() {
         match step {
             Step::Enqueue(set) => {
                 let pending = locks
@@ -113,6 +154,11 @@ fn run(steps: Vec<Step>) {
                 oracle.0.push((set, pending.into()));
             }
             Step::TryLock(set) => {
+                let blockers = locks.blockers_of(set.iter().cloned()).expect("open");
+                assert_eq!(
+                    blockers.count(),
+                    (oracle.0.iter().filter(|(other, _)| conflict(other, &set))).count()
+                );
                 let free = oracle.0.iter().all(|(other, _)| !conflict(other, &set));
                 let tried = locks
                     .try_lock(set.iter().cloned())
@@ -145,6 +191,9 @@ fn run(steps: Vec<Step>) {
             }
         }
         oracle.check(&locks);
+        if number % 4 == 0 {
+            oracle.check_blockers(&locks);
+        }
     }
     while oracle.0.pop().is_some() {
         oracle.check(&locks);

@@ -5,7 +5,7 @@
 
 use super::outstanding::Outstanding;
 use super::{enqueue, granted, lock, oracle, set};
-use locktopus_engine::{LockError, LockManager, Pending, Resource};
+use locktopus_engine::{LockError, LockManager, Pending, RequestInfo, Resource};
 use proptest::prelude::*;
 
 /// All tokens that can be restored or skipped to are smaller.
@@ -148,7 +148,7 @@ impl World {
         let mut listed: Vec<_> = self.locks.requests().collect();
         listed.sort_by_key(|request| request.token);
         let locks = LockManager::new();
-        let restore = |request: locktopus_engine::RequestInfo| -> Outstanding {
+        let restore = |request: RequestInfo| -> Outstanding {
             let restored = locks.restore(request.token, request.resources);
             restored.expect("the tokens grow").into()
         };
@@ -168,6 +168,16 @@ impl World {
             world.outstanding.iter().map(state).collect::<Vec<_>>()
         };
         assert_eq!(states(self), states(other));
+        let blockers = |world: &World| {
+            let of = |one: &RequestInfo| {
+                let before = world
+                    .locks
+                    .blockers_before(one.token, one.resources.clone());
+                before.expect("not empty").collect::<Vec<_>>()
+            };
+            listed.iter().map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(blockers(self), blockers(other));
     }
 }
 

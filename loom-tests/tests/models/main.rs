@@ -15,6 +15,7 @@
 //! The variables do not change the bounds of the mutations: the table in `mutations.rs` has the least bound
 //! at which each mutation is noticed.
 
+mod blockers;
 mod close;
 mod enter;
 mod explore;
@@ -95,6 +96,10 @@ models! {
         two_requests_are_restored_at_once: quick 3, full ALL;
         a_close_races_a_restored_request: quick ALL, full ALL;
         skipped_tokens_race_a_request: quick ALL, full ALL;
+    }
+    blockers {
+        blockers_are_listed_during_a_release: quick 4, full ALL;
+        the_root_is_looked_for_during_a_withdrawal: quick 4, full ALL;
     }
     close {
         a_close_races_a_request: quick ALL, full ALL;

@@ -6,7 +6,7 @@
 //! 1. after each round a request is granted exactly if no earlier conflicting request is outstanding;
 //! 2. at no step do two conflicting requests hold their locks;
 //! 3. a request that starts after another one has returned gets a larger token;
-//! 4. after each round the statistics and the listing agree with the handles;
+//! 4. after each round the statistics, the listing and the blockers of each request agree with the handles;
 //! 5. at the end no request is left.
 
 use crate::shared::{Outstanding, check, conflict};
@@ -15,6 +15,7 @@ use generator::{Generator, Gn};
 use locktopus_loom_tests::{Mutation, with};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, RngAlgorithm, TestRng, TestRunner};
+use std::collections::BTreeSet;
 use std::env;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -139,6 +140,14 @@ impl World {
         let mut outstanding = self.outstanding();
         outstanding.sort_by_key(Outstanding::token);
         check(&self.locks, &outstanding);
+        for (index, request) in outstanding.iter().enumerate() {
+            let earlier = outstanding[..index].iter();
+            let conflicting = earlier.filter(|earlier| conflict(request, earlier));
+            let set = request.resources().to_vec();
+            let blockers = self.locks.blockers_before(request.token(), set);
+            let blockers: BTreeSet<u64> = blockers.expect("a set").map(|one| one.token).collect();
+            assert_eq!(blockers, conflicting.map(Outstanding::token).collect());
+        }
     }
 }
 

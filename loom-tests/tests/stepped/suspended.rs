@@ -171,6 +171,20 @@ fn others_go_on_beside_a_suspended_try_that_fails() {
     assert!(steps > 4, "only {steps} steps");
 }
 
+#[test]
+fn others_go_on_beside_a_suspended_look_at_the_blockers() {
+    let steps = suspend_everywhere(
+        |locks| (vec![enqueue(locks, "r:a"), enqueue(locks, "w:a/b w:c")], ()),
+        |locks, ()| {
+            let blockers = || locks.blockers_of(set("w:a w:c")).expect("open");
+            assert!(blockers().count() >= 2);
+            assert!(blockers().root_holder().is_some());
+            None
+        },
+    );
+    assert!(steps > 15, "only {steps} steps");
+}
+
 /// Requests would be refused, so the other thread closes the lock manager, too. That completes the close.
 #[test]
 fn a_second_close_completes_a_suspended_close() {

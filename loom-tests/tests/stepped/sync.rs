@@ -95,6 +95,15 @@ impl<K: Ord + Send + 'static, V: Send + 'static> List<K, V> {
         self.0.seek(bound, &guard.0).map(Entry)
     }
 
+    pub(crate) fn last_up_to<'a: 'g, 'g>(
+        &'a self,
+        key: &K,
+        guard: &'g Guard,
+    ) -> Option<Entry<'a, 'g, K, V>> {
+        step();
+        self.0.last_up_to(key, &guard.0).map(Entry)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
