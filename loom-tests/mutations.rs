@@ -124,7 +124,7 @@ mutations! {
     /// Breaks guarantee 2: one look at the next entry replaces the search of the subtree, even if other
     /// threads drew tickets since the birth of the request.
     AlwaysShortcut {
-        "entries.rs": "only.mode == Mode::Write && «ticket == request.birth»" => "true";
+        "entries.rs": "only.mode == Mode::Write && «ticket.cast_signed() == request.birth»" => "true";
     }
 
     /// Breaks guarantee 2: the entry at which a span ended is taken for the first of the next span, although it
@@ -216,5 +216,50 @@ mutations! {
     /// Breaks guarantee 4: a request that is dropped while it enters leaves its entries behind.
     LeaveHalfEntered {
         "work.rs": "Work::leaving(table, self.request, «self.inserted»)" => "0";
+    }
+
+    /// Breaks N2: at the same path a narrowed request sorts before the one whose place it takes. A walk that stands at
+    /// that one does not meet it.
+    NarrowedFirst {
+        "request.rs": "let birth = «self.birth - 1»;" => "self.birth + 1";
+    }
+
+    /// Breaks N2: a narrowed request has the birth of the one whose place it takes, so chance decides which one sorts
+    /// first.
+    SameBirth {
+        "request.rs": "let narrowed = Request::new(resources, «birth»);" => "self.birth";
+    }
+
+    /// Breaks N3: the entries of a request are removed before those of the one that takes its place are inserted.
+    RemoveBeforeNarrowed {
+        "narrow.rs": "«»let is_given_up = self.new.is_given_up();" => "
+            if self.inserted == 0 {
+                let mut left = self.old.resources.len();
+                table.entries.remove(&self.old, &mut left, &mut Budget::unlimited(), guard);
+            }
+        ";
+        "narrow.rs": "Some((Arc::clone(&self.old), «self.old.resources.len()»))" => "0";
+    }
+
+    /// Breaks N1: the `Work` takes no notice of a lock that has given the narrowed request up.
+    NeverGivenUp {
+        "narrow.rs": "if «self.new.succeed()» {" => "{ self.new.succeed(); true }";
+    }
+
+    /// Breaks guarantee 4: a narrowed request that was given up leaves its entries behind.
+    LeaveHalfNarrowed {
+        "narrow.rs": "Some((Arc::clone(&self.new), «self.inserted»))" => "0";
+    }
+
+    /// Breaks guarantee 2: a walk reads the marks of a list once, so it does not look up a depth that a narrowing marks
+    /// meanwhile.
+    MarksReadOnce {
+        "entries.rs": "«marks = section.marks();»\n            }" => "";
+    }
+
+    /// Breaks guarantee 2: the first step of a walk looks below its path before it looks at the ancestors.
+    ShortcutBeforeAncestors {
+        "table.rs": "newest: «newest.as_ref()»," => "newest.as_ref().filter(|newest| newest.is_clear(&request.resources[0]))";
+        "entries.rs": "newest.is_some_and(|newest| «newest.is_clear(only)»)" => "true";
     }
 }

@@ -72,6 +72,13 @@ pub(crate) struct Walker<'a> {
 /// comes there.
 pub(crate) struct Newest<'a>(Inserted<'a, 'a, Key, Arc<Request>>);
 
+impl Newest<'_> {
+    /// Whether one step shows that there is no earlier write at its path or below it.
+    pub(crate) fn is_clear(&self, own: &Resource) -> bool {
+        !self.0.next_is(|next| own.path.contains(&next.path))
+    }
+}
+
 impl<'a> Walker<'a> {
     pub(crate) fn of(request: &'a Arc<Request>) -> Walker<'a> {
         Walker {
@@ -82,13 +89,13 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Whether one step shows that there is no earlier write at the path of its only resource or below it.
+    /// The same of its only resource.
     fn is_clear_behind_own(&self) -> bool {
         let [only, ..] = self.resources else {
             return false;
         };
         let newest = self.newest;
-        newest.is_some_and(|Newest(own)| !own.next_is(|next| only.path.contains(&next.path)))
+        newest.is_some_and(|newest| newest.is_clear(only))
     }
 
     /// Whether it has to wait for another request that conflicts.
@@ -156,7 +163,7 @@ impl Entries {
         budget.search(only.path.as_bytes().len());
         let own = self.section(only.mode).insert(only, request, guard);
         let ticket = request.publish(clock);
-        let is_newest = only.mode == Mode::Write && ticket == request.birth;
+        let is_newest = only.mode == Mode::Write && ticket.cast_signed() == request.birth;
         Some(is_newest.then_some(Newest(own)))
     }
 
@@ -220,7 +227,8 @@ impl Entries {
             let section = self.section(mode);
             let front = &mut fronts[mode as usize];
             budget.scan(walk.path_bytes());
-            while walk.next_span(section.marks()) {
+            let mut marks = section.marks();
+            while walk.next_span(marks) {
                 if mode == Mode::Write && walk.is_at_subtree() && walker.is_clear_behind_own() {
                     break;
                 }
@@ -244,6 +252,7 @@ impl Entries {
                     return Found::Paused(walk.stop());
                 }
                 front.near = entry.map_or(Near::End, Near::At);
+                marks = section.marks();
             }
             walk.next_list();
         }

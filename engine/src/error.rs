@@ -1,5 +1,6 @@
 //! Reasons to refuse a request, and the limits of a request.
 
+use crate::resource::{Mode, Resource};
 use std::fmt;
 
 /// The most resources in one request.
@@ -74,6 +75,47 @@ impl fmt::Display for LockError {
 }
 
 impl std::error::Error for LockError {}
+
+/// Why a lock was not narrowed. The lock is unchanged, and still held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NarrowError {
+    /// The new set was empty or beyond a limit, as for any request.
+    BadSet(LockError),
+    /// The lock does not cover a resource of the new set.
+    NotCovered {
+        /// The first such resource, in the order of paths.
+        resource: Resource,
+    },
+}
+
+impl fmt::Display for NarrowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NarrowError::BadSet(error) => error.fmt(f),
+            NarrowError::NotCovered { resource } => {
+                let Resource { path, mode } = resource;
+                let mode = match mode {
+                    Mode::Write => "write",
+                    Mode::Read => "read",
+                };
+                write!(
+                    f,
+                    "the lock does not cover a {mode} of {path:?}; allowed are paths at or below its own, \
+                     and writes only where it writes"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for NarrowError {}
+
+impl From<LockError> for NarrowError {
+    fn from(error: LockError) -> NarrowError {
+        NarrowError::BadSet(error)
+    }
+}
 
 /// Bytes that are no [`Place`](crate::Place) of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,18 +7,20 @@ use std::cmp::Ordering;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) path: Path,
-    pub(crate) birth: u64,
+    /// Signed: each narrowing of a lock goes one back, also behind the first number of the clock.
+    pub(crate) birth: i64,
     /// Tells apart requests with the same birth. Never 0.
     pub(crate) identity: usize,
 }
 
 impl Key {
-    /// Sorts before all keys at the path that were born at that time or earlier, and behind the younger
+    /// Sorts before all keys at the path that were born before the ticket was drawn, and behind the younger
     /// ones.
-    pub(crate) fn first(path: Path, birth: u64) -> Key {
+    pub(crate) fn first(path: Path, ticket: u64) -> Key {
         Key {
             path,
-            birth,
+            // A ticket above all births is that of the last request of a closed manager.
+            birth: i64::try_from(ticket).unwrap_or(i64::MAX),
             identity: 0,
         }
     }
@@ -27,7 +29,7 @@ impl Key {
     pub(crate) fn last(path: Path) -> Key {
         Key {
             path,
-            birth: 0,
+            birth: i64::MIN,
             identity: usize::MAX,
         }
     }
@@ -76,6 +78,20 @@ impl Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn births_below_zero_sort_between_the_first_and_the_last_key_of_a_path() {
+        let path = || Path::from(["a"]);
+        let narrowed = Key {
+            path: path(),
+            birth: -500,
+            identity: 7,
+        };
+        for ticket in [1, 1 << 62, 1 << 63] {
+            assert!(Key::first(path(), ticket) < narrowed);
+        }
+        assert!(narrowed < Key::last(path()));
+    }
 
     #[test]
     fn marks_find_the_next_depth_in_use() {

@@ -101,6 +101,7 @@ mod key;
 mod listing;
 mod lock;
 mod manager;
+mod narrow;
 mod path;
 mod request;
 mod resource;
@@ -112,7 +113,7 @@ mod walk;
 mod work;
 
 pub use blockers::Blockers;
-pub use error::{BadPlace, LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
+pub use error::{BadPlace, LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES, NarrowError};
 pub use listing::{Place, Requests};
 pub use lock::{Lock, Pending};
 pub use manager::LockManager;

@@ -35,7 +35,7 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Last {
     path: Path,
-    birth: u64,
+    birth: i64,
     /// The identity in the key of the entry is an address in the heap. An address helps to exploit a defect of
     /// the memory, so a place holds it combined with a number that only the lock manager can compute.
     hidden_identity: u64,
@@ -90,7 +90,7 @@ impl Place {
         let (hidden_identity, path) = last.split_first_chunk()?;
         let last = Some(Last {
             path: Path::from_bytes(path)?,
-            birth: u64::from_be_bytes(*birth),
+            birth: i64::from_be_bytes(*birth),
             hidden_identity: u64::from_be_bytes(*hidden_identity),
         });
         Some(Place { mode, last })
@@ -149,7 +149,7 @@ impl Requests {
 
 /// The number that hides an identity. It differs from place to place, so two places do not show how far apart two
 /// requests are in the heap, unless both have the same path and the same birth.
-fn pad(table: &Table, mode: Mode, path: &Path, birth: u64) -> u64 {
+fn pad(table: &Table, mode: Mode, path: &Path, birth: i64) -> u64 {
     let secret = &table.entries.secret;
     secret.hash_one((mode == Mode::Write, path, birth))
 }
@@ -223,7 +223,7 @@ mod tests {
     /// Requests for one path with one birth, which differ only in their identities. The public interface makes such
     /// requests when threads meet in a race.
     fn twins(table: &Table, count: usize) -> Vec<Arc<Request>> {
-        let birth = table.clock.now();
+        let birth = table.clock.now().cast_signed();
         let twin = |_| {
             let set = ResourceSet::collect([Resource::read(["a"])]).unwrap();
             let request = Arc::new(Request::new(set, birth));

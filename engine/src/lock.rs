@@ -3,7 +3,8 @@
 use crate::backlog::Backlog;
 use crate::blockers::Blockers;
 use crate::budget::Budget;
-use crate::error::LockError;
+use crate::error::{LockError, NarrowError};
+use crate::narrow::Narrowing;
 use crate::request::Request;
 use crate::resource::{Resource, ResourceSet};
 use crate::sync::{Arc, pin};
@@ -25,7 +26,31 @@ struct Entered {
 }
 
 impl Entered {
+    /// Takes back the request of a lock whose narrowing has not come to its ticket (N1).
+    fn settle(&mut self) {
+        if let Some(before) = self.request.give_up() {
+            self.request = before;
+        }
+    }
+
+    fn narrow_in_steps(&mut self, resources: ResourceSet) -> Result<Work, NarrowError> {
+        let held = &self.request.resources;
+        if let Some(resource) = held.first_not_covered(&resources) {
+            let resource = resource.clone();
+            return Err(NarrowError::NotCovered { resource });
+        }
+        let is_same = **held == *resources;
+        let Some(table) = self.table.clone().filter(|_| !is_same) else {
+            return Ok(Work::DONE);
+        };
+        self.settle();
+        let narrowing = Narrowing::new(&self.request, resources);
+        self.request = Arc::clone(narrowing.narrowed());
+        Ok(Work::narrowing(table, narrowing))
+    }
+
     fn leave_in_steps(mut self) -> Work {
+        self.settle();
         let request = Arc::clone(&self.request);
         let inserted = request.resources.len();
         (self.table.take()).map_or(Work::DONE, |table| Work::leaving(table, request, inserted))
@@ -34,6 +59,7 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        self.settle();
         if let Some(table) = &self.table {
             table.leave(&self.request);
         }
@@ -55,13 +81,74 @@ impl Lock {
     /// largest token that it has seen and refuses smaller ones. This fences off a paused former holder.
     #[must_use]
     pub fn token(&self) -> u64 {
-        self.0.request.ticket()
+        self.0.request.token()
     }
 
     /// The locked resources, ordered by path, without the resources that another one covers.
     #[must_use]
     pub fn resources(&self) -> &[Resource] {
         &self.0.request.resources
+    }
+
+    /// Narrows the lock to a set that it covers: each new path is at or below a locked one, and each write at or below
+    /// a locked write. The lock keeps its token, and is held all the time. What the new set no longer covers is
+    /// released: later requests that waited only for that are granted before this returns. All others go on waiting, in
+    /// the same order.
+    ///
+    /// A write can become a read, a path can be replaced by several below it, and a resource can be left out. A lock
+    /// can be narrowed any number of times. To narrow it to the same set does nothing. There is no way back: a wider
+    /// set is a new request, behind all others.
+    ///
+    /// Cost: as to lock the new set and to [release](Lock::release) the old one.
+    ///
+    /// # Errors
+    /// [`NarrowError::NotCovered`] names the first resource that the lock does not cover. [`NarrowError::BadSet`] is an
+    /// empty set or one beyond a limit. After an error the lock is unchanged.
+    ///
+    /// # Panics
+    /// If a waker panics, the panic continues from here. By then the lock is narrowed.
+    ///
+    /// # Examples
+    /// ```
+    /// use locktopus_engine::{LockManager, Resource};
+    ///
+    /// let locks = LockManager::new();
+    /// let mut lock = locks.blocking_lock([Resource::write(["shop"])])?;
+    /// let report = locks.enqueue([Resource::read(["shop", "orders"])])?;
+    /// let update = locks.enqueue([Resource::write(["shop", "stock", "7"])])?;
+    /// // … we look at the whole shop, and find that only the stock must change …
+    /// lock.narrow([Resource::write(["shop", "stock"]), Resource::read(["shop", "orders"])])?;
+    /// assert!(report.is_acquired() && !update.is_acquired());
+    /// lock.release();
+    /// assert!(update.is_acquired());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn narrow(
+        &mut self,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Result<(), NarrowError> {
+        self.narrow_in_steps(resources).map(drop)
+    }
+
+    /// Narrows the lock in steps of bounded length.
+    ///
+    /// The set is collected and compared at the call. From then on the lock answers with the new
+    /// [resources](Lock::resources), and what they do not cover may be locked by other requests at any moment.
+    /// [`Work::has_left`] says when the rest is released, and the end of the `Work` when the later requests that
+    /// waited only for that are granted.
+    ///
+    /// The lock can be used, narrowed again and released while the `Work` is under way, on any thread. The `Work` is
+    /// still to be completed. If it has not inserted the new set yet, then it takes that out again, and the lock leaves
+    /// or is narrowed at once with all that it had held. A `Work` that is leaked narrows nothing, or strands
+    /// the requests that wait for the rest.
+    ///
+    /// # Errors
+    /// As [`narrow`](Lock::narrow).
+    pub fn narrow_in_steps(
+        &mut self,
+        resources: impl IntoIterator<Item = Resource>,
+    ) -> Result<Work, NarrowError> {
+        self.0.narrow_in_steps(ResourceSet::collect(resources)?)
     }
 
     /// Releases the lock. Dropping it does the same.

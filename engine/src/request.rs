@@ -34,27 +34,28 @@ const UNKNOWN: u64 = u64::MAX;
 pub(crate) struct Request {
     /// PUBLISHING, PUBLISHED, or the ticket.
     ticket: AtomicU64,
-    /// The number of the clock before the entries were made, at most the ticket. It is part of their keys.
-    pub(crate) birth: u64,
+    /// The number of the clock before the entries were made, at most the ticket. A narrowed request has a smaller
+    /// one. It is part of the keys.
+    pub(crate) birth: i64,
     /// A withdrawal sets it, too, after `released`, so that no grant comes later.
     pub(crate) granted: Event<Arc<Waiter>>,
     /// Watched by later requests that wait for this one.
     pub(crate) released: Event<Watch>,
     /// The request whose `released` this one watches. Written by the advancing thread (R3); taken by each
-    /// thread that finds the watch retired.
+    /// thread that finds the watch retired. In a narrowed request: the one whose place it takes, until N1 is decided.
     watched: Slot<Request>,
     /// The ticket of that request, for listings, or UNKNOWN; 0 if this request never had to wait. Written by the
-    /// advancing thread (R3).
+    /// advancing thread (R3). In a narrowed request: the ticket that it gets.
     waits_for: AtomicU64,
     pub(crate) resources: ResourceSet,
 }
 
 impl Request {
-    pub(crate) fn new(resources: ResourceSet, birth: u64) -> Request {
+    pub(crate) fn new(resources: ResourceSet, birth: i64) -> Request {
         Request::with_ticket(resources, birth, PUBLISHING)
     }
 
-    pub(crate) fn with_ticket(resources: ResourceSet, birth: u64, ticket: u64) -> Request {
+    pub(crate) fn with_ticket(resources: ResourceSet, birth: i64, ticket: u64) -> Request {
         Request {
             ticket: AtomicU64::new(ticket),
             birth,
@@ -64,6 +65,45 @@ impl Request {
             waits_for: AtomicU64::new(0),
             resources,
         }
+    }
+
+    /// A granted request for a part of the resources of this one, whose place it is to take.
+    pub(crate) fn narrowed(self: &Arc<Request>, resources: ResourceSet) -> Request {
+        // N2: at the same path it sorts behind this one.
+        let birth = self.birth - 1;
+        let narrowed = Request::new(resources, birth);
+        narrowed.granted.set_without_subscribers();
+        narrowed.watched.put(Arc::clone(self));
+        (narrowed.waits_for).store(self.ticket(), Ordering::Relaxed);
+        narrowed
+    }
+
+    /// Gives a narrowed request the ticket of the one whose place it takes. `false` if it was given up.
+    pub(crate) fn succeed(&self) -> bool {
+        let has_succeeded = self.replace_publishing(self.waits_for.load(Ordering::Relaxed));
+        if has_succeeded {
+            self.forget_watched();
+        }
+        has_succeeded
+    }
+
+    /// Gives up a narrowed request that has no ticket yet. Returns the request whose place it was to take.
+    pub(crate) fn give_up(&self) -> Option<Arc<Request>> {
+        let is_given_up = self.ticket() == PUBLISHING && self.replace_publishing(CLOSED);
+        is_given_up.then(|| self.watched.take()).flatten()
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.ticket() == CLOSED
+    }
+
+    /// N1. One word decides which of the two requests belongs to the lock.
+    fn replace_publishing(&self, ticket: u64) -> bool {
+        // Release: a thread that reads the ticket sees the entries. Acquire: so does the owner of the lock, which
+        // removes them.
+        self.ticket
+            .compare_exchange(PUBLISHING, ticket, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     /// Declares that all its entries are inserted, and draws its ticket unless a helper was faster.
@@ -100,6 +140,14 @@ impl Request {
     /// Its ticket. Only for a request that has entered.
     pub(crate) fn ticket(&self) -> u64 {
         self.ticket.load(Ordering::Acquire)
+    }
+
+    /// The ticket of a granted request, also if it is narrowed and does not have it yet.
+    pub(crate) fn token(&self) -> u64 {
+        match self.ticket() {
+            PUBLISHING => self.waits_for.load(Ordering::Relaxed),
+            ticket => ticket,
+        }
     }
 
     /// The ticket of the request that it watches, or watched last.

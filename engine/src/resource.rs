@@ -2,6 +2,7 @@
 
 use crate::error::{LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES};
 use crate::path::Path;
+use std::borrow::Borrow;
 use std::ops::Deref;
 
 /// The mode of a lock: exclusive or shared.
@@ -125,24 +126,60 @@ impl ResourceSet {
 
     /// Drops each resource that another one of the set covers: the request would only meet itself there.
     fn reduce(mut all: Vec<Resource>) -> ResourceSet {
+        // A resource sorts behind all resources that cover it.
         all.sort_unstable_by(|a, b| a.path.cmp(&b.path).then(a.mode.cmp(&b.mode)));
-        // A resource sorts behind all resources that cover it. Above any path, at most two are kept: a read
-        // and, below it, a write. So there are two resources to look back at.
-        let mut above: [Option<Resource>; 2] = [None, None];
+        let mut above = Above::<Resource>([None, None]);
         all.retain(|resource| {
-            for kept in &mut above {
-                kept.take_if(|kept| !kept.path.contains(&resource.path));
+            let is_kept = !above.covers(resource);
+            if is_kept {
+                above.add(resource.clone());
             }
-            if above.iter().flatten().any(|kept| kept.covers(resource)) {
-                return false;
-            }
-            let free = usize::from(above[0].is_some());
-            above[free] = Some(resource.clone());
-            true
+            is_kept
         });
         match <[Resource; 1]>::try_from(all) {
             Ok([only]) => ResourceSet::One(only),
             Err(all) => ResourceSet::Many(all.into_boxed_slice()),
+        }
+    }
+}
+
+impl ResourceSet {
+    /// The first of the other resources that this set does not cover.
+    pub(crate) fn first_not_covered<'a>(&self, others: &'a ResourceSet) -> Option<&'a Resource> {
+        let mut above = Above::<&Resource>([None, None]);
+        let mut own = self.iter().peekable();
+        others.iter().find(|other| {
+            while let Some(next) = own.next_if(|own| own.path <= other.path) {
+                above.add(next);
+            }
+            !above.covers(other)
+        })
+    }
+}
+
+/// The resources of a set above the last one, in the order of the set. Above any path there are at most two: a read
+/// and, below it, a write.
+struct Above<R>([Option<R>; 2]);
+
+impl<R: Borrow<Resource>> Above<R> {
+    /// Adds the next resource of the set, which none of those above covers.
+    fn add(&mut self, next: R) {
+        self.forget_beside(next.borrow());
+        let free = usize::from(self.0[0].is_some());
+        self.0[free] = Some(next);
+    }
+
+    fn covers(&mut self, other: &Resource) -> bool {
+        self.forget_beside(other);
+        self.0
+            .iter()
+            .flatten()
+            .any(|above| above.borrow().covers(other))
+    }
+
+    fn forget_beside(&mut self, other: &Resource) {
+        for above in &mut self.0 {
+            above.take_if(|above| !(*above).borrow().path.contains(&other.path));
         }
     }
 }

@@ -67,7 +67,7 @@ impl Table {
     pub(crate) fn begin(&self, resources: ResourceSet) -> Result<Entry, LockError> {
         let birth = self.next_ticket()?;
         Ok(Entry {
-            request: Arc::new(Request::new(resources, birth)),
+            request: Arc::new(Request::new(resources, birth.cast_signed())),
             inserted: 0,
             walk: None,
         })
@@ -146,11 +146,13 @@ impl Table {
     ) -> Result<(Arc<Request>, Backlog), LockError> {
         self.clock.check(ticket)?;
         // Born at its ticket: it sorts before the earlier requests at its paths, and a birth is at most a ticket.
-        let request = Arc::new(Request::with_ticket(resources, ticket, ticket));
+        let request = Arc::new(Request::with_ticket(
+            resources,
+            ticket.cast_signed(),
+            ticket,
+        ));
         let mut inserted = 0;
-        self.entries
-            .insert(&request, &mut inserted, &mut Budget::unlimited(), &pin());
-        self.count_beyond_first(0..inserted, Counter::add);
+        self.insert_in_part(&request, &mut inserted, &mut Budget::unlimited(), &pin());
         if let Err(error) = self.set_clock(|clock| clock.take(ticket)) {
             self.leave(&request);
             return Err(error);
@@ -188,6 +190,21 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// Inserts entries of a request that has or gets its ticket without a draw, beginning with the one of this index;
+    /// `true` once all are inserted.
+    pub(crate) fn insert_in_part(
+        &self,
+        request: &Arc<Request>,
+        inserted: &mut usize,
+        budget: &mut Budget,
+        guard: &Guard,
+    ) -> bool {
+        let before = *inserted;
+        let is_inserted = (self.entries).insert(request, inserted, budget, guard);
+        self.count_beyond_first(before..*inserted, Counter::add);
+        is_inserted
     }
 
     /// Ends a request: releases it, or withdraws it if it still waits.
@@ -366,7 +383,7 @@ impl Table {
     pub(crate) fn begin_last(&self) -> Entry {
         let everything = ResourceSet::One(Resource::write(Path::root()));
         Entry {
-            request: Arc::new(Request::with_ticket(everything, CLOSED, CLOSED)),
+            request: Arc::new(Request::with_ticket(everything, i64::MAX, CLOSED)),
             inserted: 0,
             walk: Some(Cursor::START),
         }

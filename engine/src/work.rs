@@ -3,6 +3,8 @@
 //! ```text
 //!   Entering ── insert entries ── publish ── walk ──► Pending, and the Work for others that it met
 //!
+//!   Work of a narrowed lock ── insert entries of the new request ──┐
+//!                                                                  ▼
 //!   Work ── remove entries ── set `released` ──► backlog: chains ── walks ── wake-ups ── purges ── memory
 //!              not has_left                         has_left                                     is_done
 //! ```
@@ -11,6 +13,7 @@ use crate::backlog::Backlog;
 use crate::budget::Budget;
 use crate::error::LockError;
 use crate::lock::Pending;
+use crate::narrow::Narrowing;
 use crate::request::Request;
 use crate::resource::ResourceSet;
 use crate::sync::{Arc, pin};
@@ -63,9 +66,16 @@ pub struct Work(Option<Left>);
 /// What is left to do.
 struct Left {
     table: Arc<Table>,
-    /// The request that leaves, and the number of its entries that are still in the table.
-    leaving: Option<(Arc<Request>, usize)>,
+    own: Own,
     backlog: Backlog,
+}
+
+/// What is left to do for the request itself.
+enum Own {
+    Narrows(Narrowing),
+    /// The request leaves. The number is that of its entries that are still in the table.
+    Leaves(Arc<Request>, usize),
+    HasLeft,
 }
 
 impl Work {
@@ -75,16 +85,23 @@ impl Work {
     pub(crate) fn leaving(table: Arc<Table>, request: Arc<Request>, inserted: usize) -> Work {
         Work(Some(Left {
             table,
-            leaving: Some((request, inserted)),
+            own: Own::Leaves(request, inserted),
+            backlog: Backlog::default(),
+        }))
+    }
+
+    pub(crate) fn narrowing(table: Arc<Table>, narrowing: Narrowing) -> Work {
+        Work(Some(Left {
+            table,
+            own: Own::Narrows(narrowing),
             backlog: Backlog::default(),
         }))
     }
 
     pub(crate) fn of(table: Arc<Table>, backlog: Backlog) -> Work {
-        let leaving = None;
         Work((!backlog.is_empty()).then_some(Left {
             table,
-            leaving,
+            own: Own::HasLeft,
             backlog,
         }))
     }
@@ -109,7 +126,7 @@ impl Work {
     /// Whether the request that was released or withdrawn has left the table. What remains is the work for others.
     #[must_use]
     pub fn has_left(&self) -> bool {
-        self.0.as_ref().is_none_or(|left| left.leaving.is_none())
+        (self.0.as_ref()).is_none_or(|left| matches!(left.own, Own::HasLeft))
     }
 
     /// Whether all is done.
@@ -123,11 +140,19 @@ impl Left {
     /// Does a part; `true` if nothing is left.
     fn step(&mut self, budget: &mut Budget) -> bool {
         let guard = pin();
-        if let Some((request, inserted)) = &mut self.leaving {
-            if !(self.table).leave_in_part(request, inserted, &mut self.backlog, budget, &guard) {
+        if let Own::Narrows(narrowing) = &mut self.own {
+            let Some((request, inserted)) = narrowing.step(&self.table, budget, &guard) else {
+                return false;
+            };
+            self.own = Own::Leaves(request, inserted);
+        }
+        if let Own::Leaves(request, inserted) = &mut self.own {
+            if budget.is_spent()
+                || !(self.table).leave_in_part(request, inserted, &mut self.backlog, budget, &guard)
+            {
                 return false;
             }
-            self.leaving = None;
+            self.own = Own::HasLeft;
         }
         self.table.serve(&mut self.backlog, budget, guard);
         self.backlog.is_empty()

@@ -5,6 +5,7 @@ mod bug_finder;
 mod handles;
 mod listing;
 mod manager;
+mod narrow;
 mod oracle;
 mod outstanding;
 mod paths;

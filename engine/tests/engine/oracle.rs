@@ -8,8 +8,10 @@
 //!    conflicting, outstanding request as the one that it waits for;
 //! 5. a request has all earlier, conflicting, outstanding requests as its blockers, each once, and its root holder is one
 //!    that holds its lock and that it waits for, perhaps over others;
-//! 6. at the end no request is left.
+//! 6. a lock is narrowed exactly to a set that it covers, keeps its token, and counts as a request for that set;
+//! 7. at the end no request is left.
 
+use super::narrow::{Narrower, expected, narrower};
 use super::outstanding::Outstanding;
 use locktopus_engine::{Blockers, LockManager, Path, RequestState, Resource};
 use proptest::prelude::*;
@@ -25,6 +27,8 @@ enum Step {
     Restore(u64, Vec<Resource>),
     /// Skips so many tokens.
     Skip(u64),
+    /// Narrows a granted request, by an index as below.
+    Narrow(usize, Narrower),
     /// Releases or withdraws an outstanding request, by an index that is taken modulo their number.
     End(usize),
 }
@@ -49,6 +53,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => set().prop_map(Step::TryLock),
         2 => (0..4_u64, set()).prop_map(|(above, set)| Step::Restore(above, set)),
         1 => (0..3_u64).prop_map(Step::Skip),
+        3 => (any::<usize>(), narrower(resource())).prop_map(|(index, how)| Step::Narrow(index, how)),
         4 => any::<usize>().prop_map(Step::End),
     ]
 }
@@ -179,11 +184,25 @@ fn run(steps: Vec<Step>) {
                 locks.skip_to(last + count).expect("open and in range");
                 assert_eq!(locks.stats().last_token, last + count);
             }
-            Step::Convert(_) | Step::End(_) if oracle.0.is_empty() => {}
+            Step::Convert(_) | Step::Narrow(..) | Step::End(_) if oracle.0.is_empty() => {}
             Step::Convert(index) => {
                 let index = index % oracle.0.len();
                 let (set, request) = oracle.0.remove(index);
                 oracle.0.insert(index, (set, request.converted()));
+            }
+            Step::Narrow(index, how) => {
+                let index = index % oracle.0.len();
+                let (held, request) = oracle.0.remove(index);
+                let (set, request) = match request.converted() {
+                    Outstanding::Held(mut lock) => {
+                        let set = how.narrow(&held);
+                        let answer = lock.narrow(set.iter().cloned());
+                        assert_eq!(answer, expected(&held, &set));
+                        (if answer.is_ok() { set } else { held }, lock.into())
+                    }
+                    waits => (held, waits),
+                };
+                oracle.0.insert(index, (set, request));
             }
             Step::End(index) => {
                 let index = index % oracle.0.len();

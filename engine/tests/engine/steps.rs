@@ -9,10 +9,11 @@
 //! 4. a work that has left delays no new request;
 //! 5. at the end no request is left.
 
+use super::narrow::{Narrower, expected, narrower};
 use super::outstanding::Outstanding;
 use super::waiting::{Task, block_on, poll_with};
 use super::{enqueue, lock, set};
-use locktopus_engine::{Entering, LockError, LockManager, Path, Pending, Resource, Work};
+use locktopus_engine::{Entering, Lock, LockError, LockManager, Path, Pending, Resource, Work};
 use proptest::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -29,6 +30,8 @@ enum Step {
     GiveUp(usize, bool),
     /// Releases or withdraws an outstanding request, at once or in steps.
     End(usize, bool),
+    /// Narrows a granted request, at once or in steps.
+    Narrow(usize, Narrower, bool),
     Work(usize, usize),
     DropWork(usize),
 }
@@ -54,6 +57,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (index(), 0..4_usize).prop_map(|(index, budget)| Step::Go(index, budget)),
         1 => (index(), any::<bool>()).prop_map(|(index, steps)| Step::GiveUp(index, steps)),
         5 => (index(), prop::bool::weighted(0.8)).prop_map(|(index, steps)| Step::End(index, steps)),
+        4 => (index(), narrower(resource()), prop::bool::weighted(0.8))
+            .prop_map(|(index, how, steps)| Step::Narrow(index, how, steps)),
         10 => (index(), 0..4_usize).prop_map(|(index, budget)| Step::Work(index, budget)),
         1 => index().prop_map(Step::DropWork),
     ]
@@ -131,6 +136,17 @@ impl World {
                     }
                 }
             }
+            Step::Narrow(index, how, in_steps) => {
+                let count = self.outstanding.len();
+                if count > 0 {
+                    let (held, request) = self.outstanding.remove(index % count);
+                    let entered = match request.converted() {
+                        Outstanding::Held(lock) => self.narrow(lock, held, &how, in_steps),
+                        waits => (held, waits),
+                    };
+                    self.outstanding.insert(index % count, entered);
+                }
+            }
             Step::Work(index, budget) => {
                 if let Some(mut work) = pick(&mut self.works, index) {
                     let had_left = work.has_left();
@@ -144,6 +160,25 @@ impl World {
             }
             Step::DropWork(index) => drop(pick(&mut self.works, index)),
         }
+    }
+
+    fn narrow(
+        &mut self,
+        mut lock: Lock,
+        held: Vec<Resource>,
+        how: &Narrower,
+        in_steps: bool,
+    ) -> (Vec<Resource>, Outstanding) {
+        let set = how.narrow(&held);
+        let answer = expected(&held, &set);
+        if in_steps {
+            let work = lock.narrow_in_steps(set.clone());
+            assert_eq!(work.as_ref().err(), answer.as_ref().err());
+            self.works.extend(work);
+        } else {
+            assert_eq!(lock.narrow(set.clone()), answer);
+        }
+        (if answer.is_ok() { set } else { held }, lock.into())
     }
 
     fn check(&self) {

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-fn is_drained(locks: &LockManager) -> bool {
+pub(crate) fn is_drained(locks: &LockManager) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     pin!(locks.drained()).poll(&mut context).is_ready()
 }

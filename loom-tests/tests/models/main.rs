@@ -21,6 +21,7 @@ mod enter;
 mod explore;
 mod leave;
 mod mutations;
+mod narrow;
 mod restore;
 #[path = "../shared/mod.rs"]
 mod shared;
@@ -100,6 +101,22 @@ models! {
     blockers {
         blockers_are_listed_during_a_release: quick 4, full ALL;
         the_root_is_looked_for_during_a_withdrawal: quick 4, full ALL;
+    }
+    narrow {
+        a_lock_is_narrowed_from_above_a_walk_to_below: quick ALL, full ALL;
+        a_lock_is_narrowed_above_a_walk: quick ALL, full ALL;
+        a_lock_is_narrowed_from_above_a_walk_to_its_path: quick ALL, full ALL;
+        a_lock_is_narrowed_below_a_walk: quick ALL, full ALL;
+        a_write_becomes_a_read_beside_a_read: quick ALL, full ALL;
+        a_write_becomes_a_read_beside_a_write: quick ALL, full ALL;
+        a_set_is_narrowed_beside_a_set: quick ALL, full ALL;
+        a_narrowed_lock_is_the_first_of_its_depth: quick ALL, full ALL;
+        a_waiting_walk_goes_on_behind_a_narrowed_lock: quick ALL, full ALL;
+        a_narrowing_races_a_withdrawal: quick ALL, full ALL;
+        two_locks_are_narrowed: quick ALL, full ALL;
+        a_narrowing_races_a_close: quick 4, full ALL;
+        a_release_races_a_narrowing: quick ALL, full ALL;
+        a_narrowing_races_another_of_the_same_lock: quick ALL, full ALL;
     }
     close {
         a_close_races_a_request: quick ALL, full ALL;

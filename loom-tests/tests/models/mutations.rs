@@ -2,7 +2,7 @@
 //! that the mutation breaks.
 
 use super::explore::explore;
-use super::{enter, leave, restore, steps};
+use super::{enter, leave, narrow, restore, steps};
 use locktopus_loom_tests::{Mutation, with};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -57,6 +57,11 @@ noticed! {
     TakeBeforeInserting by restore::a_restored_request_races_a_later_one at 0 for "the grant rule";
     RelaxedTake by restore::a_restored_request_races_a_later_one at 0 for "the grant rule";
     RestoreBehindTheClock by restore::two_requests_are_restored_at_once at 0 for "the grant rule";
+    NarrowedFirst by narrow::a_waiting_walk_goes_on_behind_a_narrowed_lock at 0 for "the grant rule";
+    RemoveBeforeNarrowed by narrow::a_lock_is_narrowed_below_a_walk at 1 for "the grant rule";
+    LeaveHalfNarrowed by narrow::a_release_races_a_narrowing at 1 for "the statistics";
+    MarksReadOnce by narrow::a_narrowed_lock_is_the_first_of_its_depth at 1 for "the grant rule";
+    ShortcutBeforeAncestors by narrow::a_lock_is_narrowed_from_above_a_walk_to_below at 1 for "the grant rule";
     LoseTheOtherWakes by one_thread::a_panicking_waker_stands_before_another at 0 for "woken";
     RemoveAfterAdvancing by one_thread::a_task_counts_the_locked_resources at 0 for "the last holder is gone";
 }
