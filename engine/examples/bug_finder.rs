@@ -1,29 +1,35 @@
 //! Runs random operations on the real structures until it finds a bug or is stopped.
 //!
 //! ```sh
-//! cargo run --release -p locktopus-engine --example bug_finder -- [THREADS [SECONDS]]
+//! cargo run --release -p locktopus-engine --example bug_finder
 //! ```
+//!
+//! The environment can limit it: `SECONDS`, or `GRANTS`, the number of grants. `THREADS` is the number of threads, 8 by
+//! default, and `SEED` the seed of the first hunt. Each hunt is a new lock manager, prints the totals, and takes the
+//! next seed.
 
-#[path = "../tests/engine/bug_finder.rs"]
+#[path = "../tests/engine/bug_finder/mod.rs"]
 mod bug_finder;
 
+use bug_finder::Report;
 use std::time::{Duration, Instant};
 
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name} must be a whole number, not {text:?}")))
+}
+
 fn main() {
-    let mut args = std::env::args()
-        .skip(1)
-        .map(|arg| arg.parse::<u64>().expect("a number"));
-    let threads = args.next().unwrap_or(8);
-    let seconds = args.next().unwrap_or(u64::MAX);
-    let start = Instant::now();
-    let (mut grants, mut withdrawals) = (0, 0);
-    while start.elapsed() < Duration::from_secs(seconds) {
-        let report = bug_finder::hunt(threads as usize, 100_000);
-        grants += report.grants;
-        withdrawals += report.withdrawals;
-        println!(
-            "{:?}: {grants} grants, {withdrawals} withdrawals, no bug",
-            start.elapsed()
-        );
+    let threads = number("THREADS").unwrap_or(8) as usize;
+    let duration = number("SECONDS").map_or(Duration::MAX, Duration::from_secs);
+    let grants = number("GRANTS").unwrap_or(u64::MAX);
+    let mut seed = number("SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
+    let (start, mut total) = (Instant::now(), Report::default());
+    while start.elapsed() < duration && total.grants < grants {
+        total += bug_finder::hunt(threads, 100_000, seed);
+        let seconds = start.elapsed().as_secs();
+        println!("{seconds} s, seed {seed}: {total}, no bug");
+        seed += 1;
     }
 }

@@ -49,7 +49,7 @@ fn granted(pending: Pending) -> Lock {
 /// The example `bug_finder` runs without end.
 #[test]
 fn eight_threads_find_no_bug() {
-    let report = bug_finder::hunt(8, 20_000);
+    let report = bug_finder::hunt(8, 20_000, fastrand::u64(..));
     assert!(
         report.grants > 10_000 && report.withdrawals > 100 && report.refused_tries > 100,
         "{report}"

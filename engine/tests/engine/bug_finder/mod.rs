@@ -1,0 +1,219 @@
+//! The bug finder: threads lock, try, withdraw and release at random on the real structures, while
+//! every grant is checked.
+//!
+//! - Exclusion: each node of a small tree has a cell. The holder of a path enters all cells of its
+//!   subtree and must find no conflicting holder inside.
+//! - Order: the token of a holder that enters a cell is larger than the tokens of all conflicting holders
+//!   that were there before.
+//! - Visibility: a holder sees what the last writer of a cell has stored there as plain data.
+//! - No lost wake-up: a wait that takes longer than a minute counts as one.
+//! - No grant after the close, with which each hunt ends.
+//! - No request is left: at the end the table is empty.
+//!
+//! Many requests enter and leave in steps. All threads share their works, and each does steps of any of them.
+//! A seed decides which operations each thread does, but not how the threads overlap.
+
+mod tree;
+mod works;
+
+use locktopus_engine::{Lock, LockError, LockManager, Resource};
+use std::fmt;
+use std::ops::AddAssign;
+use std::panic::resume_unwind;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use tree::Tree;
+use works::{Works, poll_once};
+
+/// What the threads have done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Report {
+    pub(crate) grants: u64,
+    pub(crate) withdrawals: u64,
+    pub(crate) refused_tries: u64,
+    pub(crate) restored: u64,
+}
+
+impl AddAssign for Report {
+    fn add_assign(&mut self, other: Report) {
+        self.grants += other.grants;
+        self.withdrawals += other.withdrawals;
+        self.refused_tries += other.refused_tries;
+        self.restored += other.restored;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report {
+            grants,
+            withdrawals,
+            refused_tries,
+            restored,
+        } = self;
+        write!(
+            f,
+            "{grants} grants ({restored} of restored requests), {withdrawals} withdrawals, {refused_tries} refused tries"
+        )
+    }
+}
+
+/// Runs `threads` threads for `rounds` rounds each. The first one that is through closes the lock manager.
+pub(crate) fn hunt(threads: usize, rounds: u64, seed: u64) -> Report {
+    fastrand::seed(seed);
+    let hunt = Hunt {
+        locks: LockManager::new(),
+        tree: Tree::new(),
+        works: Works::default(),
+        is_closed: AtomicBool::new(false),
+    };
+    let seeds: Vec<u64> = (0..threads).map(|_| fastrand::u64(..)).collect();
+    let mut report = Report::default();
+    thread::scope(|scope| {
+        let hunt = &hunt;
+        let spawn = |seed| scope.spawn(move || hunt.run(rounds, seed));
+        let hunters: Vec<_> = seeds.into_iter().map(spawn).collect();
+        for hunter in hunters {
+            match hunter.join() {
+                Ok(one) => report += one,
+                Err(panic) => {
+                    eprintln!("a bug, with the seed {seed}");
+                    resume_unwind(panic);
+                }
+            }
+        }
+    });
+    hunt.finish();
+    report
+}
+
+struct Hunt {
+    locks: LockManager,
+    tree: Tree,
+    works: Works,
+    /// Set once `close` has returned.
+    is_closed: AtomicBool,
+}
+
+impl Hunt {
+    fn run(&self, rounds: u64, seed: u64) -> Report {
+        fastrand::seed(seed);
+        let mut report = Report::default();
+        for _ in 0..rounds {
+            self.works.step();
+            let was_closed = self.is_closed.load(Ordering::Acquire);
+            match self.round(&mut report) {
+                Ok(()) => {}
+                Err(LockError::Closed) => return report,
+                Err(other) => panic!("{other}"),
+            }
+            assert!(!was_closed, "a closed manager answers");
+        }
+        self.works.add(self.locks.close_in_steps());
+        self.is_closed.store(true, Ordering::Release);
+        report
+    }
+
+    fn finish(self) {
+        while self.works.step() {}
+        self.works.await_or_panic(&self.locks, self.locks.drained());
+        let stats = self.locks.stats();
+        let left = (stats.acquired, stats.waiting, stats.resources);
+        assert_eq!(left, (0, 0, 0), "something is left");
+        assert_eq!(self.locks.requests().count(), 0, "something is left");
+    }
+
+    fn round(&self, report: &mut Report) -> Result<(), LockError> {
+        let set = self.tree.random_set();
+        match fastrand::u8(..64) {
+            0..8 => match self.locks.try_lock(set)? {
+                Some(lock) => self.visit(lock, report),
+                None => report.refused_tries += 1,
+            },
+            8 => self.restore(set, report)?,
+            9..12 => self.burst(set, report)?,
+            _ => match self.acquire(set)? {
+                Some(lock) => self.visit(lock, report),
+                None => report.withdrawals += 1,
+            },
+        }
+        Ok(())
+    }
+
+    /// Checks a grant, and ends it.
+    fn visit(&self, lock: Lock, report: &mut Report) {
+        report.grants += 1;
+        self.tree.visit(lock.token(), lock.resources());
+        if fastrand::bool() {
+            self.works.add(lock.release_in_steps());
+        } else {
+            lock.release();
+        }
+    }
+
+    /// Skips some tokens, or restores a request, while other threads draw tokens.
+    fn restore(&self, set: Vec<Resource>, report: &mut Report) -> Result<(), LockError> {
+        let last = self.locks.stats().last_token;
+        if fastrand::bool() {
+            return self.locks.skip_to(last + fastrand::u64(..4));
+        }
+        match self.locks.restore(last + fastrand::u64(..9), set) {
+            Ok(restored) => {
+                report.restored += 1;
+                self.visit(self.works.wait_or_panic(&self.locks, restored), report);
+                Ok(())
+            }
+            Err(LockError::TokenOutOfRange { .. }) => Ok(()),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Locks the same set again and again.
+    fn burst(&self, set: Vec<Resource>, report: &mut Report) -> Result<(), LockError> {
+        for _ in 0..fastrand::u8(..50) {
+            let pending = self.locks.enqueue(set.iter().cloned())?;
+            self.visit(self.works.wait_or_panic(&self.locks, pending), report);
+        }
+        Ok(())
+    }
+
+    /// Waits for the grant in one of many ways; `None` if it gave up waiting.
+    fn acquire(&self, set: Vec<Resource>) -> Result<Option<Lock>, LockError> {
+        let Hunt { locks, works, .. } = self;
+        let micros = || Duration::from_micros(fastrand::u64(..50));
+        let enqueue = |set: Vec<Resource>| match fastrand::bool() {
+            true => locks.enqueue(set),
+            false => works.enter_in_steps(locks.enqueue_in_steps(set)?),
+        };
+        Ok(match fastrand::u8(..12) {
+            0 => enqueue(set)?.try_acquired().ok(),
+            1 => enqueue(set)?.wait_timeout(micros()).ok(),
+            2 => locks.blocking_lock_timeout(set, micros())?,
+            3 => poll_once(pin!(locks.lock(set))).transpose()?,
+            4 => Some(works.await_or_panic(locks, locks.lock(set))?),
+            5 => {
+                let mut pending = enqueue(set)?;
+                // As a branch of a `select!` that did not win.
+                poll_once(pin!(&mut pending)).or_else(|| Some(works.await_or_panic(locks, pending)))
+            }
+            6 => {
+                let waited = enqueue(set)?.wait_timeout(micros());
+                Some(waited.unwrap_or_else(|pending| works.wait_or_panic(locks, pending)))
+            }
+            7 => {
+                works.add(enqueue(set)?.withdraw_in_steps());
+                None
+            }
+            8 => {
+                let mut entering = locks.enqueue_in_steps(set)?;
+                if entering.step(0).is_none() {
+                    works.add(entering.withdraw_in_steps());
+                }
+                None
+            }
+            _ => Some(works.wait_or_panic(locks, enqueue(set)?)),
+        })
+    }
+}
