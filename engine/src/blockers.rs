@@ -12,6 +12,7 @@
 use crate::budget::Budget;
 use crate::clock::LIMIT;
 use crate::entries::{Found, Walker};
+use crate::home::Home;
 use crate::key::Key;
 use crate::listing::{COPY, info};
 use crate::request::Request;
@@ -59,7 +60,7 @@ use std::fmt;
 /// ```
 pub struct Blockers {
     /// `None` for a request that is not in line.
-    table: Option<Arc<Table>>,
+    table: Option<Home>,
     of: Waiting,
     /// Where the walk goes on; `None` at its end.
     at: Option<Cursor>,
@@ -96,17 +97,17 @@ impl Waiting {
 }
 
 impl Blockers {
-    pub(crate) fn of_request(table: Option<Arc<Table>>, request: Arc<Request>) -> Blockers {
+    pub(crate) fn of_request(table: Option<Home>, request: Arc<Request>) -> Blockers {
         Blockers::new(table, Waiting::Request(request))
     }
 
-    pub(crate) fn of_set(table: Arc<Table>, resources: ResourceSet, token: u64) -> Blockers {
+    pub(crate) fn of_set(table: Home, resources: ResourceSet, token: u64) -> Blockers {
         // No ticket of an outstanding request is as large.
         let ticket = token.min(2 * LIMIT);
         Blockers::new(Some(table), Waiting::Set { resources, ticket })
     }
 
-    fn new(table: Option<Arc<Table>>, of: Waiting) -> Blockers {
+    fn new(table: Option<Home>, of: Waiting) -> Blockers {
         Blockers {
             at: table.is_some().then_some(Cursor::START),
             table,

@@ -97,6 +97,7 @@ mod clock;
 mod entries;
 mod error;
 mod event;
+mod home;
 mod key;
 mod listing;
 mod lock;

@@ -10,12 +10,13 @@
 use crate::budget::Budget;
 use crate::clock::CLOSED;
 use crate::error::{BadPlace, MAX_PATH_BYTES};
+use crate::home::Home;
 use crate::key::Key;
 use crate::path::Path;
 use crate::request::Request;
 use crate::resource::Mode;
 use crate::stats::{RequestInfo, RequestState};
-use crate::sync::{Arc, pin};
+use crate::sync::pin;
 use crate::table::Table;
 use std::fmt;
 use std::hash::BuildHasher as _;
@@ -102,14 +103,14 @@ pub(crate) const COPY: u64 = 30;
 
 /// The outstanding requests from a place on; see [`LockManager::requests`](crate::LockManager::requests).
 pub struct Requests {
-    table: Arc<Table>,
+    table: Home,
     /// The list, and the key of the last entry that was passed. `None` at the end of the listing.
     at: Option<(Mode, Option<Key>)>,
     budget: Budget,
 }
 
 impl Requests {
-    pub(crate) fn new(table: Arc<Table>, place: &Place) -> Requests {
+    pub(crate) fn new(table: Home, place: &Place) -> Requests {
         let last = place.last.as_ref().map(|last| Key {
             path: last.path.clone(),
             birth: last.birth,
@@ -218,6 +219,7 @@ pub(crate) fn info(request: &Request) -> Option<RequestInfo> {
 mod tests {
     use super::*;
     use crate::resource::{Resource, ResourceSet};
+    use crate::sync::Arc;
     use crate::{Lock, LockManager};
 
     /// Requests for one path with one birth, which differ only in their identities. The public interface makes such
@@ -244,12 +246,12 @@ mod tests {
     }
 
     /// The tokens of all pages of this many requests. Each place passes through its bytes.
-    fn tokens_in_pages(table: &Arc<Table>, size: usize) -> Vec<u64> {
+    fn tokens_in_pages(table: &Home, size: usize) -> Vec<u64> {
         let mut tokens = Vec::new();
         let mut place = Some(Place::START);
         while let Some(from) = place {
             let from = Place::from_bytes(&from.to_bytes()).unwrap();
-            let mut page = Requests::new(Arc::clone(table), &from);
+            let mut page = Requests::new(table.clone(), &from);
             tokens.extend(page.by_ref().take(size).map(|request| request.token));
             place = page.place();
             assert!(tokens.len() < 100, "the listing comes to its end");
@@ -259,7 +261,7 @@ mod tests {
 
     #[test]
     fn pages_list_requests_with_one_path_and_one_birth_once() {
-        let table = Arc::new(Table::new(1));
+        let table = Home::new(Arc::new(Table::new(1)));
         let twins = twins(&table, 10);
         for size in 1..=11 {
             let mut tokens = tokens_in_pages(&table, size);
@@ -274,16 +276,16 @@ mod tests {
 
     #[test]
     fn a_place_does_not_show_the_address_of_a_request() {
-        let table = Arc::new(Table::new(1));
+        let table = Home::new(Arc::new(Table::new(1)));
         let twin = &twins(&table, 1)[0];
-        let mut listing = Requests::new(Arc::clone(&table), &Place::START);
+        let mut listing = Requests::new(table.clone(), &Place::START);
         listing.next().expect("one request");
         let place = listing.place().expect("the end was not looked for");
         let shown = place.last.as_ref().expect("an entry").hidden_identity;
         let address = Arc::as_ptr(twin).addr() as u64;
         assert_ne!(shown, address);
         // Another manager hides it in another way.
-        let other = Arc::new(Table::new(1));
+        let other = Home::new(Arc::new(Table::new(1)));
         let (_, key) = Requests::new(other, &place).at.expect("not the end");
         assert_ne!(key.expect("an entry").identity as u64, address);
         remove(&table, twin);

@@ -4,11 +4,12 @@ use crate::backlog::Backlog;
 use crate::blockers::Blockers;
 use crate::budget::Budget;
 use crate::error::{LockError, NarrowError};
+use crate::home::Home;
 use crate::narrow::Narrowing;
 use crate::request::Request;
 use crate::resource::{Resource, ResourceSet};
 use crate::sync::{Arc, pin};
-use crate::table::{Entry, Table};
+use crate::table::Entry;
 use crate::waiter::{Subscription, Wait, block_on};
 use crate::work::Work;
 use std::fmt;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 /// A request in the lock table. Dropping it takes the request out again.
 struct Entered {
     /// `None` once the request leaves in steps.
-    table: Option<Arc<Table>>,
+    table: Option<Home>,
     request: Arc<Request>,
 }
 
@@ -253,14 +254,14 @@ enum State {
 impl Pending {
     /// Takes a place in line.
     #[inline]
-    pub(crate) fn enter(table: Arc<Table>, resources: ResourceSet) -> Result<Pending, LockError> {
+    pub(crate) fn enter(table: Home, resources: ResourceSet) -> Result<Pending, LockError> {
         let (request, backlog) = table.enter(resources)?;
         Ok(Pending::of_entered(table, request, backlog))
     }
 
     /// Takes the place in line of a token.
     pub(crate) fn restore(
-        table: Arc<Table>,
+        table: Home,
         token: u64,
         resources: ResourceSet,
     ) -> Result<Pending, LockError> {
@@ -269,11 +270,11 @@ impl Pending {
     }
 
     #[inline]
-    fn of_entered(table: Arc<Table>, request: Arc<Request>, backlog: Backlog) -> Pending {
+    fn of_entered(table: Home, request: Arc<Request>, backlog: Backlog) -> Pending {
         if backlog.is_empty() {
             return Pending::of(table, request);
         }
-        let pending = Pending::of(Arc::clone(&table), request);
+        let pending = Pending::of(table.clone(), request);
         // A waker may panic. By now the request has an owner that takes it out of the table.
         table.complete(backlog, pin());
         pending
@@ -281,7 +282,7 @@ impl Pending {
 
     /// The handle of a request that has entered.
     #[inline]
-    pub(crate) fn of(table: Arc<Table>, request: Arc<Request>) -> Pending {
+    pub(crate) fn of(table: Home, request: Arc<Request>) -> Pending {
         let table = Some(table);
         Pending {
             subscription: Subscription::default(),
@@ -439,7 +440,7 @@ impl fmt::Debug for Pending {
 
 /// The last request of a closed table: granted when the table has drained. It has no entries.
 pub(crate) struct Last {
-    table: Arc<Table>,
+    table: Home,
     entry: Entry,
 }
 
@@ -447,7 +448,7 @@ impl Last {
     /// The units of one step of its walk.
     const BUDGET: usize = 500;
 
-    pub(crate) fn new(table: Arc<Table>) -> Last {
+    pub(crate) fn new(table: Home) -> Last {
         let entry = table.begin_last();
         Last { table, entry }
     }

@@ -3,6 +3,7 @@
 use crate::blockers::Blockers;
 use crate::clock::LIMIT;
 use crate::error::LockError;
+use crate::home::{Home, Homes};
 use crate::listing::{Place, Requests};
 use crate::lock::{Last, Lock, Pending};
 use crate::resource::{Resource, ResourceSet};
@@ -58,7 +59,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone)]
 pub struct LockManager {
-    table: Arc<Table>,
+    homes: Arc<Homes>,
 }
 
 impl LockManager {
@@ -77,8 +78,13 @@ impl LockManager {
     pub fn with_last_token(last_token: u64) -> LockManager {
         assert!(last_token < LIMIT, "the last token must be below 2^61");
         LockManager {
-            table: Arc::new(Table::new(last_token + 1)),
+            homes: Arc::new(Homes::new(Table::new(last_token + 1))),
         }
+    }
+
+    #[inline]
+    fn home(&self) -> Home {
+        self.homes.of_thread().clone()
     }
 
     /// Locks a set of resources, in async code. Works in any runtime, needs no timer and no reactor.
@@ -113,7 +119,7 @@ impl LockManager {
         resources: I,
     ) -> impl Future<Output = Result<Lock, LockError>> + Send + 'static + use<I> {
         let resources = ResourceSet::collect(resources);
-        let table = Arc::clone(&self.table);
+        let table = self.home();
         async move { Ok(Pending::enter(table, resources?)?.await) }
     }
 
@@ -170,10 +176,10 @@ impl LockManager {
         resources: impl IntoIterator<Item = Resource>,
     ) -> Result<Option<Lock>, LockError> {
         let resources = ResourceSet::collect(resources)?;
-        if !self.table.is_free(&resources)? {
+        if !self.homes.of_thread().is_free(&resources)? {
             return Ok(None);
         }
-        let pending = Pending::enter(Arc::clone(&self.table), resources)?;
+        let pending = Pending::enter(self.home(), resources)?;
         Ok(pending.try_acquired().ok())
     }
 
@@ -188,7 +194,7 @@ impl LockManager {
         &self,
         resources: impl IntoIterator<Item = Resource>,
     ) -> Result<Pending, LockError> {
-        Pending::enter(Arc::clone(&self.table), ResourceSet::collect(resources)?)
+        Pending::enter(self.home(), ResourceSet::collect(resources)?)
     }
 
     /// Takes a place in line for a set of resources, in steps of bounded length.
@@ -203,7 +209,7 @@ impl LockManager {
         &self,
         resources: impl IntoIterator<Item = Resource>,
     ) -> Result<Entering, LockError> {
-        Entering::new(Arc::clone(&self.table), ResourceSet::collect(resources)?)
+        Entering::new(self.home(), ResourceSet::collect(resources)?)
     }
 
     /// Takes the place in line of this token, and returns at once. It rebuilds the table of another lock manager, whose
@@ -244,7 +250,7 @@ impl LockManager {
         resources: impl IntoIterator<Item = Resource>,
     ) -> Result<Pending, LockError> {
         let resources = ResourceSet::collect(resources)?;
-        Pending::restore(Arc::clone(&self.table), token, resources)
+        Pending::restore(self.home(), token, resources)
     }
 
     /// Makes all later tokens larger than this one. Tokens never go back: a token that is not larger than the last one
@@ -255,7 +261,7 @@ impl LockManager {
     /// [`LockError::Closed`] after [`close`](LockManager::close), when there are no later tokens. Nothing is changed
     /// then.
     pub fn skip_to(&self, token: u64) -> Result<(), LockError> {
-        self.table.skip_to(token)
+        self.homes.of_thread().skip_to(token)
     }
 
     /// The number of held and of waiting requests, and other figures. Cost: constant.
@@ -264,7 +270,7 @@ impl LockManager {
     /// off by the requests that are entering or leaving.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.table.stats()
+        self.homes.of_thread().stats()
     }
 
     /// Lists the outstanding requests, with their states and the requests that they wait for: first those whose
@@ -301,7 +307,7 @@ impl LockManager {
     /// ```
     #[must_use]
     pub fn requests_from(&self, place: &Place) -> Requests {
-        Requests::new(Arc::clone(&self.table), place)
+        Requests::new(self.home(), place)
     }
 
     /// The outstanding requests that a new request for this set would have to wait for. Nothing enters the table.
@@ -315,8 +321,8 @@ impl LockManager {
         resources: impl IntoIterator<Item = Resource>,
     ) -> Result<Blockers, LockError> {
         let resources = ResourceSet::collect(resources)?;
-        let token = self.table.next_ticket()?;
-        Ok(Blockers::of_set(Arc::clone(&self.table), resources, token))
+        let token = self.homes.of_thread().next_ticket()?;
+        Ok(Blockers::of_set(self.home(), resources, token))
     }
 
     /// The outstanding requests that conflict with this set and have a smaller token: those that a listed request waits
@@ -343,7 +349,7 @@ impl LockManager {
         resources: impl IntoIterator<Item = Resource>,
     ) -> Result<Blockers, LockError> {
         let resources = ResourceSet::collect(resources)?;
-        Ok(Blockers::of_set(Arc::clone(&self.table), resources, token))
+        Ok(Blockers::of_set(self.home(), resources, token))
     }
 
     /// Refuses new requests from now on, in all clones. Outstanding requests are not affected: they are
@@ -355,13 +361,13 @@ impl LockManager {
     /// Refuses new requests from now on, as [`close`](LockManager::close) does. The result wakes the tasks that wait
     /// in [`drained`](LockManager::drained), in steps.
     pub fn close_in_steps(&self) -> Work {
-        Work::of(Arc::clone(&self.table), self.table.close())
+        Work::of(self.home(), self.homes.of_thread().close())
     }
 
     /// Whether the lock manager was closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.table.closed.is_set()
+        self.homes.of_thread().closed.is_set()
     }
 
     /// Waits until the lock manager is closed and no request is outstanding. Yields to other tasks during the search
@@ -370,10 +376,10 @@ impl LockManager {
     /// # Cancel safety
     /// Dropping the future loses nothing; `drained` can be called again.
     pub fn drained(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let table = Arc::clone(&self.table);
+        let table = self.home();
         async move {
             Wait::new(&table.closed).await;
-            let mut last = Last::new(Arc::clone(&table));
+            let mut last = Last::new(table.clone());
             poll_fn(|context| last.poll_entered(context)).await;
             last.granted().await;
         }
@@ -391,5 +397,29 @@ impl fmt::Debug for LockManager {
         f.debug_struct("LockManager")
             .field("stats", &self.stats())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::thread_number;
+
+    #[test]
+    fn a_lock_counts_a_reference_to_the_home_of_its_thread() {
+        let locks = LockManager::new();
+        let unused = locks.homes.references();
+        let lock_once = || {
+            let lock = locks.blocking_lock([Resource::write(["a"])]).unwrap();
+            let mut with_lock = unused;
+            with_lock[thread_number() % unused.len()] += 1;
+            assert_eq!(locks.homes.references(), with_lock);
+            drop(lock);
+            assert_eq!(locks.homes.references(), unused);
+        };
+        lock_once();
+        for _ in 0..unused.len() {
+            std::thread::scope(|scope| scope.spawn(lock_once).join().unwrap());
+        }
     }
 }

@@ -20,6 +20,7 @@ use crossbeam_epoch as epoch;
 use crossbeam_skiplist::base;
 use crossbeam_utils::Backoff;
 use crossbeam_utils::atomic::AtomicCell;
+use std::cell::Cell;
 use std::ops::Bound;
 use std::sync::atomic::AtomicUsize;
 
@@ -83,6 +84,23 @@ pub(crate) fn park(deadline: Option<Instant>) -> bool {
         Some(left) => thread::park_timeout(left),
     }
     true
+}
+
+/// The number of the thread: 1 for the first thread that asks for its number, and so on.
+#[inline]
+pub(crate) fn thread_number() -> usize {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: Cell<usize> = const { Cell::new(0) };
+    }
+    let number = NUMBER.get();
+    if number != 0 {
+        return number;
+    }
+    // Relaxed: the number orders nothing.
+    let next = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+    NUMBER.set(next);
+    next
 }
 
 /// The value, if this was the last reference. Of several threads that drop their references, exactly one

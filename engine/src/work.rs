@@ -12,12 +12,13 @@
 use crate::backlog::Backlog;
 use crate::budget::Budget;
 use crate::error::LockError;
+use crate::home::Home;
 use crate::lock::Pending;
 use crate::narrow::Narrowing;
 use crate::request::Request;
 use crate::resource::ResourceSet;
 use crate::sync::{Arc, pin};
-use crate::table::{Entry, Table};
+use crate::table::Entry;
 use crate::waiter::finish;
 use std::fmt;
 use std::mem;
@@ -65,7 +66,7 @@ pub struct Work(Option<Left>);
 
 /// What is left to do.
 struct Left {
-    table: Arc<Table>,
+    table: Home,
     own: Own,
     backlog: Backlog,
 }
@@ -82,7 +83,7 @@ impl Work {
     pub(crate) const DONE: Work = Work(None);
 
     /// The work of a request that leaves, and whose first `inserted` entries are in the table.
-    pub(crate) fn leaving(table: Arc<Table>, request: Arc<Request>, inserted: usize) -> Work {
+    pub(crate) fn leaving(table: Home, request: Arc<Request>, inserted: usize) -> Work {
         Work(Some(Left {
             table,
             own: Own::Leaves(request, inserted),
@@ -90,7 +91,7 @@ impl Work {
         }))
     }
 
-    pub(crate) fn narrowing(table: Arc<Table>, narrowing: Narrowing) -> Work {
+    pub(crate) fn narrowing(table: Home, narrowing: Narrowing) -> Work {
         Work(Some(Left {
             table,
             own: Own::Narrows(narrowing),
@@ -98,7 +99,7 @@ impl Work {
         }))
     }
 
-    pub(crate) fn of(table: Arc<Table>, backlog: Backlog) -> Work {
+    pub(crate) fn of(table: Home, backlog: Backlog) -> Work {
         Work((!backlog.is_empty()).then_some(Left {
             table,
             own: Own::HasLeft,
@@ -203,14 +204,14 @@ impl fmt::Debug for Work {
 pub struct Entering(State);
 
 enum State {
-    Enters(Arc<Table>, Entry),
+    Enters(Home, Entry),
     /// The lock manager was closed meanwhile, so the request leaves again.
     Refused(Work),
     Ended,
 }
 
 impl Entering {
-    pub(crate) fn new(table: Arc<Table>, resources: ResourceSet) -> Result<Entering, LockError> {
+    pub(crate) fn new(table: Home, resources: ResourceSet) -> Result<Entering, LockError> {
         let entry = table.begin(resources)?;
         Ok(Entering(State::Enters(table, entry)))
     }
@@ -240,7 +241,7 @@ impl Entering {
                 };
                 match entered {
                     Ok(()) => {
-                        let pending = Pending::of(Arc::clone(&table), entry.request);
+                        let pending = Pending::of(table.clone(), entry.request);
                         Some(Ok((pending, Work::of(table, backlog))))
                     }
                     Err(_) => {
@@ -271,7 +272,7 @@ impl Entering {
 }
 
 impl Entry {
-    fn leave_in_steps(self, table: Arc<Table>) -> Work {
+    fn leave_in_steps(self, table: Home) -> Work {
         Work::leaving(table, self.request, self.inserted)
     }
 }

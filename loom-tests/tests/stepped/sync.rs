@@ -6,6 +6,7 @@ mod real;
 
 pub(crate) use real::{
     Arc, CachePadded, Counter, Ordering, fence, identity, into_inner, park, spin_until, thread,
+    thread_number,
 };
 
 use crate::steps::{step, without_steps};

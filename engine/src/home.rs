@@ -1,0 +1,80 @@
+//! Homes: the references that keep a table alive, each on lines of memory of its own.
+//!
+//! Every lock counts a reference to its table. A single count would be a line of memory that every lock and every
+//! release of all threads write. So a table has several homes, and a lock counts a reference to the home of the thread
+//! that made it.
+//!
+//! ```text
+//!   Lock ────────► a home ────────► Table
+//!   LockManager ─► all homes ─────────▲
+//! ```
+
+use crate::sync::{Arc, CachePadded, thread_number};
+use crate::table::Table;
+use std::ops::Deref;
+
+const HOMES: usize = 8;
+
+/// A reference to a table, counted at one of its homes.
+///
+/// The padding moves the content to other lines than the count, which lies before it.
+#[derive(Clone)]
+pub(crate) struct Home(Arc<CachePadded<Arc<Table>>>);
+
+impl Home {
+    pub(crate) fn new(table: Arc<Table>) -> Home {
+        Home(Arc::new(CachePadded::new(table)))
+    }
+}
+
+impl Deref for Home {
+    type Target = Table;
+
+    #[inline]
+    fn deref(&self) -> &Table {
+        &self.0
+    }
+}
+
+/// All homes of a table.
+pub(crate) struct Homes(CachePadded<[Home; HOMES]>);
+
+impl Homes {
+    pub(crate) fn new(table: Table) -> Homes {
+        let table = Arc::new(table);
+        let home = |_| Home::new(Arc::clone(&table));
+        Homes(CachePadded::new(std::array::from_fn(home)))
+    }
+
+    /// The home of the thread.
+    #[inline]
+    pub(crate) fn of_thread(&self) -> &Home {
+        &self.0[thread_number() % HOMES]
+    }
+
+    /// The references to each home, with the one of `self`.
+    #[cfg(test)]
+    pub(crate) fn references(&self) -> [usize; HOMES] {
+        std::array::from_fn(|number| Arc::strong_count(&self.0[number].0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_has_one_home_and_the_homes_share_no_line() {
+        let homes = Homes::new(Table::new(1));
+        let own = homes.of_thread();
+        assert!(std::ptr::eq(own, homes.of_thread()));
+        let mut lines: Vec<usize> = (homes.0.iter())
+            .map(|home| Arc::as_ptr(&home.0).addr())
+            .collect();
+        lines.sort_unstable();
+        for pair in lines.windows(2) {
+            // The line of the content, and before it the line of the count.
+            assert!(pair[1] - pair[0] >= 2 * align_of::<CachePadded<()>>());
+        }
+    }
+}
