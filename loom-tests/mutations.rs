@@ -30,21 +30,66 @@ mutations! {
     /// never served.
     TakeBeforeSetting {
         "event.rs": "«»let before = self.word.fetch_or(SET, Ordering::AcqRel);" => "
+            let taken = self.take(ANNOUNCED | CHAINED);
+            let before = self.word.fetch_or(SET, Ordering::AcqRel);
+            return (before & SET == 0).then_some(taken);
+        ";
+    }
+
+    /// Breaks E1: the first watch does not look at the event after it has taken its place. If the event was set
+    /// meanwhile, the watch is never served.
+    NoLookAfterTheFirst {
+        "event.rs": "self.first.put(subscriber);
+            return «self.missed()»;" => "None";
+    }
+
+    /// Breaks E1: after the push of a watch there is no look at the event. If the event was set meanwhile,
+    /// the watch is never served.
+    NoLookAfterPush {
+        "event.rs": "garbage.add(own);
+        «self.missed()»" => "None";
+    }
+
+    /// Breaks E1: the first watch takes its place without an announcement, so the release does not take it.
+    NoAnnouncement {
+        "event.rs": "self.word.fetch_or(ANNOUNCED, Ordering::AcqRel)" => "self.word.load(Ordering::Acquire)";
+    }
+
+    /// Breaks E1: a watch is pushed without an announcement, so the release does not take the chain.
+    NoAnnouncementOfTheChain {
+        "event.rs": "self.word.fetch_or(CHAINED, Ordering::AcqRel)" => "before";
+    }
+
+    /// Breaks E1: a watch looks whether the event was announced, instead of announcing it, so two watches take the
+    /// first place, and one of them is lost.
+    TwoFirsts {
+        "event.rs": "if «before & (SET | ANNOUNCED) == 0» {" => "before & (SET | CHAINED) == 0";
+    }
+
+    /// Breaks E2: a release takes the chain and forgets the first watch.
+    TakeOnlyTheChain {
+        "event.rs": "taken.first = «self.first.take()»;" => "None";
+    }
+
+    /// Breaks E2: a grant takes the waiter before it sets the event.
+    TakeTheWaiterBeforeSetting {
+        "event/single.rs": "«»let before = self.word.fetch_or(SET, Ordering::AcqRel);" => "
             let taken = self.take();
             let before = self.word.fetch_or(SET, Ordering::AcqRel);
             return (before & SET == 0).then_some(taken);
         ";
     }
 
-    /// Breaks E1: after the push of a watch there is no look at the event. If the event was set meanwhile,
-    /// the watch is never served.
-    NoLookAfterPush {
-        "event.rs": "self.is_set().then(|| self.take())" => "None";
+    /// Breaks E1: a task does not look at the event after it has left its waiter. If the event was set meanwhile, the
+    /// task is never woken.
+    NoLookOfTheWaiter {
+        "event/single.rs": "self.subscriber.put(subscriber);
+        «self.is_set()»" => "false";
     }
 
-    /// Breaks E1: a watch is pushed without an announcement, so the release does not take the chain.
-    NoAnnouncement {
-        "event.rs": "self.word.fetch_or(ANNOUNCED, Ordering::AcqRel)" => "self.word.load(Ordering::Acquire)";
+    /// Breaks E1: a task leaves its waiter without an announcement, so the grant does not take it.
+    NoAnnouncementOfTheWaiter {
+        "event/single.rs": "self.word.fetch_or(ANNOUNCED, Ordering::AcqRel)" => "self.word.load(Ordering::Acquire)";
     }
 
     /// Breaks guarantee 6: retired subscribers stay in the chains, in any number.
@@ -59,9 +104,9 @@ mutations! {
 
     /// Breaks E3: a purge drops the subscribers that were pushed since it looked.
     PurgeDropsNewSubscribers {
-        "event.rs": "«»if event.chain.replace(&self.head, self.purged.0.clone()) {" => "
+        "event/purge.rs": "«»if event.chain.replace(&self.head, self.purged.first()) {" => "
             let newer = event.chain.load();
-            if event.chain.replace(&newer, self.purged.0.clone()) {
+            if event.chain.replace(&newer, self.purged.first()) {
                 self.end(garbage);
                 return true;
             }
@@ -165,8 +210,8 @@ mutations! {
 
     /// Breaks R4: a grant that comes too late for a withdrawal also takes the request off the count.
     CountEveryGrant {
-        "table.rs": "let waiters = request.granted.set();«»" => "
-            if waiters.is_none() {
+        "table.rs": "let waiter = request.granted.set();«»" => "
+            if waiter.is_none() {
                 self.settle(request);
             }
         ";
@@ -203,7 +248,7 @@ mutations! {
 
     /// Breaks E3: a purge that pauses goes on one subscriber too late.
     PausedPurgeSkips {
-        "event.rs": "self.at = «rest.cloned()»;" => "rest.and_then(|node| node.next.0.clone())";
+        "event/purge.rs": "self.at = «rest.cloned()»;" => "rest.and_then(|node| node.next.first())";
     }
 
     /// Breaks R4: a request that pauses in its first walk is not counted as a waiting one, and its grant takes it off

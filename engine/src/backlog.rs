@@ -6,7 +6,7 @@
 //! B1. The owner of a backlog completes it. The watches in it are in no chain, so no other thread serves them (E3).
 
 use crate::budget::Budget;
-use crate::event::{Garbage, NODE, Subscribers};
+use crate::event::{Garbage, NODE, Nodes, Subscribers};
 use crate::request::{DuePurge, Request, Watch};
 use crate::sync::Arc;
 use crate::waiter::{Waiter, Wakes};
@@ -19,17 +19,17 @@ pub(crate) struct Backlog(Option<Box<Parts>>);
 struct Parts {
     /// A chain of watches to serve, or the rest of it, the newest first.
     taken: Subscribers<Watch>,
-    /// The watches to serve next, in this order, the oldest first.
-    ready: Subscribers<Watch>,
+    /// The watches to serve next, in this order, the oldest first. The first one of `taken` comes before them.
+    ready: Nodes<Watch>,
     /// Tasks to wake because the table was closed.
-    closed: Subscribers<Arc<Waiter>>,
+    closed: Subscribers<Waiter>,
     wakes: Wakes,
     purges: Vec<DuePurge>,
     garbage: Garbage<Watch>,
 }
 
 impl Backlog {
-    pub(crate) fn of_close(closed: Option<Subscribers<Arc<Waiter>>>) -> Backlog {
+    pub(crate) fn of_close(closed: Option<Subscribers<Waiter>>) -> Backlog {
         let mut backlog = Backlog::default();
         if let Some(closed) = closed.filter(|closed| !closed.is_empty()) {
             backlog.parts().closed = closed;
@@ -58,11 +58,11 @@ impl Backlog {
     }
 
     /// The next watch to serve. `None` if there is none, or if the budget is spent.
-    pub(crate) fn next(&mut self, budget: &mut Budget) -> Option<Watch> {
+    pub(crate) fn next(&mut self, budget: &mut Budget) -> Option<Arc<Watch>> {
         let parts = self.0.as_mut()?;
         while !budget.is_spent() {
-            if !parts.taken.move_first(&mut parts.ready) {
-                return parts.ready.next();
+            if !parts.taken.chain.move_first(&mut parts.ready) {
+                return parts.taken.first.take().or_else(|| parts.ready.next());
             }
             budget.spend(NODE);
         }
@@ -71,21 +71,20 @@ impl Backlog {
 
     /// Puts back a watch whose walk has paused.
     pub(crate) fn put_back(&mut self, watch: Watch) {
-        self.parts().ready.push(watch);
+        self.parts().ready.push(Arc::new(watch));
     }
 
-    /// Adds the waiters of a request that was granted.
-    pub(crate) fn add_granted(&mut self, waiters: Subscribers<Arc<Waiter>>, budget: &mut Budget) {
-        if !waiters.is_empty() {
-            let wakes = &mut self.parts().wakes;
-            waiters.for_each(|waiter| wakes.add(waiter, budget));
+    /// Adds the waiter of a request that was granted.
+    pub(crate) fn add_granted(&mut self, waiter: Option<Arc<Waiter>>, budget: &mut Budget) {
+        if let Some(waiter) = waiter {
+            self.parts().wakes.add(waiter, budget);
         }
     }
 
-    /// Adds the waiters of a request that was withdrawn.
-    pub(crate) fn add_given_up(&mut self, waiters: Subscribers<Arc<Waiter>>) {
-        if !waiters.is_empty() {
-            self.parts().wakes.add_retired(waiters);
+    /// Adds the waiter of a request that was withdrawn.
+    pub(crate) fn add_given_up(&mut self, waiter: Option<Arc<Waiter>>) {
+        if let Some(waiter) = waiter {
+            self.parts().wakes.add_retired(waiter);
         }
     }
 

@@ -1,28 +1,42 @@
 //! An event: it is set once, and its subscribers wait for it.
 //!
-//! A request has two events: tasks and threads wait for *granted*, and later requests watch *released*.
-//! An event without subscribers costs one read-modify-write and touches no chain.
+//! A request has two events: its task or thread waits for *granted*, a [`Single`], and later requests watch *released*.
+//! An event without subscribers costs one read-modify-write and touches neither place for them. Most events have
+//! one subscriber at most, so there is a place for the first one, which is cheaper than the chain.
 //!
 //! ```text
-//!              announce                     set: take the chain, serve it
-//!   (nothing) ─────────► ANNOUNCED + chain ────────────────────────────────► SET, chain empty
-//!       └──────────────────── set: there is no chain ───────────────────────► SET
+//!              announce              announce                  set: take both places, serve them
+//!   (nothing) ─────────► ANNOUNCED ──────────► … | CHAINED ─────────────────────────────────────► … | SET
+//!       │                 + first   the second   + chain
+//!       └──────────────────── set: there is no subscriber ──────────────────────────────────────► SET
 //! ```
 //!
 //! # Invariants
-//! E1. A subscriber announces first, then pushes, then looks whether the event is set.
-//! E2. The event is set in the word first; then the chain is taken, if it was announced.
-//! E3. A subscriber is in exactly one list that was taken from the chain, or still in the chain.
+//! E1. A subscriber announces first, then enters its place, then looks whether the event is set. The first
+//!     announcement decides which subscriber has the first place; each other one announces the chain as well.
+//! E2. The event is set in the word first; then the announced places are taken.
+//! E3. A subscriber is in exactly one list that was taken, or still in its place.
 //!
 //! # No subscriber is missed
-//! The chain is one word, and all changes to it are read-modify-writes. A push comes either before the
-//! taking of E2 or after it. If before, the taking finds the subscriber. If after, the push has read the
-//! result of the taking. Therefore the look of E1 sees SET, and the subscriber takes the chain itself and
-//! serves it. If the event was set without a taking, the word had not been announced; then the
-//! announcement comes later in the order of the word and sees SET.
+//! Each place is one word, and all changes to it are read-modify-writes. A subscriber enters its place either before
+//! the taking of E2 or after it. If before, the taking finds it. If after, its entering has read the result of the
+//! taking. Therefore the look of E1 sees SET, and the subscriber takes the places itself and serves them. If the event
+//! was set without a taking of the place, the word had not been announced for that place; then the announcement comes
+//! later in the order of the word and sees SET.
+//!
+//! The first place is entered once at most, because one announcement is the first. So no subscriber is ever in the
+//! hands of a thread that takes it out to make room for another one. It stays there when it retires.
 
-use crate::budget::Budget;
-use crate::sync::{Arc, AtomicU32, Chain, FEW_RETIRED, Ordering, into_inner};
+mod nodes;
+mod purge;
+mod single;
+
+pub(crate) use nodes::{Garbage, Nodes, Subscribers};
+pub(crate) use purge::Purge;
+pub(crate) use single::Single;
+
+use crate::sync::{Arc, AtomicU32, Chain, FEW_RETIRED, Ordering, Slot};
+use nodes::Node;
 use std::mem::{self, ManuallyDrop};
 
 /// The nanoseconds to look at a node, to move it or to drop it.
@@ -30,9 +44,11 @@ pub(crate) const NODE: u64 = 100;
 
 const SET: u32 = 1;
 const ANNOUNCED: u32 = 2;
+/// More subscribers than one have announced, and all but the first are in the chain.
+const CHAINED: u32 = 4;
 
 /// Waits for an event.
-pub(crate) trait Subscriber: Clone {
+pub(crate) trait Subscriber {
     /// Whether it no longer waits, so that serving it has no effect. A retired subscriber stays retired.
     fn is_retired(&self) -> bool;
 }
@@ -41,107 +57,11 @@ pub(crate) struct Event<T> {
     word: AtomicU32,
     /// Retired subscribers that were reported since the last purge.
     retired: AtomicU32,
-    /// Dropped only if announced: even the drop of an empty `ArcSwapOption` visits every thread that
-    /// ever used one.
+    /// The subscriber that announced first.
+    first: Slot<T>,
+    /// The others. Touched only if announced: a change of an `ArcSwapOption`, and even the drop of an empty one,
+    /// visits every thread that ever used one.
     chain: ManuallyDrop<Chain<Node<T>>>,
-}
-
-struct Node<T> {
-    subscriber: T,
-    next: Subscribers<T>,
-    /// The number of nodes from this one to the end.
-    len: u32,
-}
-
-fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
-    one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
-}
-
-/// A list of subscribers: a chain, or a part of a chain that was taken. The owner of a part must serve it.
-///
-/// A chain that was taken begins with its newest subscriber. Dropping a long list is not recursive.
-pub(crate) struct Subscribers<T>(Option<Arc<Node<T>>>);
-
-impl<T> Subscribers<T> {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn len(&self) -> u32 {
-        self.0.as_ref().map_or(0, |first| first.len)
-    }
-
-    pub(crate) fn push(&mut self, subscriber: T) {
-        *self = Subscribers(Some(Arc::new(Node {
-            subscriber,
-            len: self.len() + 1,
-            next: mem::take(self),
-        })));
-    }
-}
-
-impl<T: Clone> Subscribers<T> {
-    /// Moves the first subscriber to the front of another list; `false` if there is none.
-    pub(crate) fn move_first(&mut self, to: &mut Subscribers<T>) -> bool {
-        let Some(mut first) = self.0.take() else {
-            return false;
-        };
-        match Arc::get_mut(&mut first) {
-            Some(node) => {
-                node.len = to.len() + 1;
-                *self = mem::replace(&mut node.next, mem::take(to));
-                to.0 = Some(first);
-            }
-            // A thread whose push or purge has not ended may still look at the node.
-            None => {
-                *self = Subscribers(first.next.0.clone());
-                to.push(first.subscriber.clone());
-            }
-        }
-        true
-    }
-}
-
-impl<T: Clone> Iterator for Subscribers<T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        match Arc::try_unwrap(self.0.take()?) {
-            Ok(Node {
-                subscriber, next, ..
-            }) => {
-                *self = next;
-                Some(subscriber)
-            }
-            // A thread whose push or purge has not ended may still look at the node.
-            Err(shared) => {
-                *self = Subscribers(shared.next.0.clone());
-                Some(shared.subscriber.clone())
-            }
-        }
-    }
-}
-
-impl<T> Default for Subscribers<T> {
-    fn default() -> Subscribers<T> {
-        Subscribers(None)
-    }
-}
-
-impl<T> Drop for Subscribers<T> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(first) = self.0.take() {
-            drop_list(first);
-        }
-    }
-}
-
-fn drop_list<T>(first: Arc<Node<T>>) {
-    let mut rest = Some(first);
-    while let Some(mut node) = rest.and_then(into_inner) {
-        rest = node.next.0.take();
-    }
 }
 
 impl<T: Subscriber> Event<T> {
@@ -149,6 +69,7 @@ impl<T: Subscriber> Event<T> {
         Event {
             word: AtomicU32::new(0),
             retired: AtomicU32::new(0),
+            first: Slot::new(),
             chain: ManuallyDrop::new(Chain::default()),
         }
     }
@@ -162,17 +83,7 @@ impl<T: Subscriber> Event<T> {
     pub(crate) fn set(&self) -> Option<Subscribers<T>> {
         // E2. Release: pairs with `is_set`. Acquire: pairs with the announcement.
         let before = self.word.fetch_or(SET, Ordering::AcqRel);
-        match before {
-            _ if before & SET != 0 => None,
-            ANNOUNCED => Some(self.take()),
-            _ => Some(Subscribers::default()),
-        }
-    }
-
-    /// Sets the event without a read-modify-write, where no other thread can have subscribed yet.
-    pub(crate) fn set_without_subscribers(&self) {
-        // Release: pairs with `is_set`.
-        self.word.store(SET, Ordering::Release);
+        (before & SET == 0).then(|| self.take(before))
     }
 
     /// Adds a subscriber.
@@ -181,28 +92,52 @@ impl<T: Subscriber> Event<T> {
     /// will. They include this one, unless another thread has just taken it to serve it.
     pub(crate) fn subscribe(
         &self,
-        subscriber: T,
+        subscriber: Arc<T>,
         garbage: &mut Garbage<T>,
     ) -> Option<Subscribers<T>> {
         // E1. AcqRel: the announcement comes before or after `set` in the order of the word.
-        let before = self.word.fetch_or(ANNOUNCED, Ordering::AcqRel);
-        let mut own = Subscribers::default();
-        own.push(subscriber);
-        if before & SET != 0 {
-            return Some(own);
+        let mut before = self.word.fetch_or(ANNOUNCED, Ordering::AcqRel);
+        if before & (SET | ANNOUNCED) == 0 {
+            self.first.put(subscriber);
+            return self.missed();
         }
+        if before & SET == 0 {
+            // E1, for the other place.
+            before = self.word.fetch_or(CHAINED, Ordering::AcqRel);
+        }
+        if before & SET != 0 {
+            return Some(Subscribers::one(subscriber));
+        }
+        let mut own = Nodes::default();
+        own.push(subscriber);
         loop {
             let head = self.chain.load();
-            let node = own.0.as_mut().and_then(Arc::get_mut);
-            let node = node.expect("ours alone until it is pushed");
-            node.len = head.as_ref().map_or(0, |head| head.len) + 1;
-            garbage.add(mem::replace(&mut node.next, Subscribers(head.clone())));
-            if self.chain.replace(&head, own.0.clone()) {
+            garbage.add(own.put_before(&head));
+            if self.chain.replace(&head, own.first()) {
                 break;
             }
         }
         garbage.add(own);
-        self.is_set().then(|| self.take())
+        self.missed()
+    }
+
+    /// The look of a subscriber that has entered its place: if the event is set, takes the subscribers.
+    fn missed(&self) -> Option<Subscribers<T>> {
+        // Acquire: as in `is_set`.
+        let word = self.word.load(Ordering::Acquire);
+        (word & SET != 0).then(|| self.take(word))
+    }
+
+    /// Takes the subscribers that are in the announced places.
+    fn take(&self, announced: u32) -> Subscribers<T> {
+        let mut taken = Subscribers::default();
+        if announced & ANNOUNCED != 0 {
+            taken.first = self.first.take();
+        }
+        if announced & CHAINED != 0 {
+            taken.chain = Nodes::of(self.chain.take());
+        }
+        taken
     }
 
     /// Reports a retired subscriber, so that the retired ones never outnumber the others by much.
@@ -217,161 +152,32 @@ impl<T: Subscriber> Event<T> {
             return None;
         }
         let head = self.chain.load();
-        let is_due = retired.saturating_mul(2) >= head.as_ref().map_or(0, |head| head.len);
+        // The first subscriber is not in the chain, so its report may be one too many.
+        let is_due = head
+            .as_ref()
+            .is_some_and(|head| retired.saturating_mul(2) >= head.len);
         let is_claimed = is_due
             && self
                 .retired
                 .compare_exchange(retired, 0, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok();
         if !is_claimed {
-            garbage.add(Subscribers(head));
+            garbage.add(Nodes::of(head));
             return None;
         }
-        Some(Purge {
-            at: head.clone(),
-            head,
-            seen: None,
-            kept: Subscribers::default(),
-            purged: Subscribers::default(),
-        })
+        Some(Purge::of(head))
     }
 
+    /// The length of the chain.
     #[cfg(test)]
-    pub(crate) fn subscribers(&self) -> u32 {
+    pub(crate) fn chained(&self) -> u32 {
         self.chain.load().map_or(0, |head| head.len)
-    }
-
-    fn take(&self) -> Subscribers<T> {
-        Subscribers(self.chain.take())
-    }
-}
-
-/// Replaces the chain of an event by one without the retired subscribers, in steps.
-///
-/// An attempt that fails keeps its result, and the next attempt only looks at the newer subscribers. Several
-/// purges of one event may be under way. A purge begins only when half of the chain has retired since the last
-/// one began, so their number is at most logarithmic in the length of the chain.
-pub(crate) struct Purge<T> {
-    /// The chain to replace.
-    head: Option<Arc<Node<T>>>,
-    /// The next of its nodes to look at.
-    at: Option<Arc<Node<T>>>,
-    /// The chain of the last attempt. `purged` is that chain without the retired subscribers.
-    seen: Option<Arc<Node<T>>>,
-    /// The waiting subscribers that were found since then, the oldest first.
-    kept: Subscribers<T>,
-    purged: Subscribers<T>,
-}
-
-impl<T: Subscriber> Purge<T> {
-    /// Does a part of the purge; `true` at its end.
-    pub(crate) fn step(
-        &mut self,
-        event: &Event<T>,
-        budget: &mut Budget,
-        garbage: &mut Garbage<T>,
-    ) -> bool {
-        while self.look(budget) {
-            if self.at.is_none() && self.seen.is_some() {
-                if self.head.is_none() {
-                    // The chain was taken, to be served.
-                    self.end(garbage);
-                    return true;
-                }
-                // Another purge has replaced the chain, perhaps before the subscribers of our reports retired.
-                // We have looked at all of the new one.
-                garbage.add(mem::take(&mut self.purged));
-                garbage.add(Subscribers(self.seen.take()));
-            }
-            while self.kept.move_first(&mut self.purged) {
-                budget.spend(NODE);
-                if budget.is_spent() {
-                    return false;
-                }
-            }
-            if event.chain.replace(&self.head, self.purged.0.clone()) {
-                self.end(garbage);
-                return true;
-            }
-            let seen = mem::replace(&mut self.head, event.chain.load());
-            self.at = self.head.clone();
-            garbage.add(Subscribers(mem::replace(&mut self.seen, seen)));
-        }
-        false
-    }
-
-    /// Looks for waiting subscribers; `true` at the end of the part that was not looked at before.
-    fn look(&mut self, budget: &mut Budget) -> bool {
-        let is_new = |node: &&Arc<Node<T>>| !is_same(Some(node), self.seen.as_ref());
-        let mut rest = self.at.as_ref();
-        while let Some(node) = rest.filter(is_new) {
-            if !node.subscriber.is_retired() {
-                self.kept.push(node.subscriber.clone());
-            }
-            rest = node.next.0.as_ref();
-            budget.spend(NODE);
-            if budget.is_spent() {
-                break;
-            }
-        }
-        let has_ended = rest.filter(is_new).is_none();
-        self.at = rest.cloned();
-        has_ended
-    }
-
-    fn end(&mut self, garbage: &mut Garbage<T>) {
-        self.at = None;
-        garbage.add(Subscribers(self.seen.take()));
-        garbage.add(Subscribers(self.head.take()));
-        garbage.add(mem::take(&mut self.kept));
-        garbage.add(mem::take(&mut self.purged));
-    }
-}
-
-/// Parts of chains that no thread needs any more, to be dropped in steps: they may be long.
-pub(crate) struct Garbage<T>(Vec<Subscribers<T>>);
-
-impl<T> Garbage<T> {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Gives up a list. Its nodes are left to the other owners of the list, if there are any.
-    fn add(&mut self, mut list: Subscribers<T>) {
-        if let Some(node) = list.0.take().and_then(into_inner)
-            && !node.next.is_empty()
-        {
-            self.0.push(node.next);
-        }
-    }
-
-    pub(crate) fn append(&mut self, mut other: Garbage<T>) {
-        self.0.append(&mut other.0);
-    }
-
-    /// Drops a part of the lists.
-    pub(crate) fn drop_some(&mut self, budget: &mut Budget) {
-        while let Some(list) = self.0.last_mut()
-            && !budget.is_spent()
-        {
-            match list.0.take().and_then(into_inner) {
-                Some(node) => *list = node.next,
-                None => drop(self.0.pop()),
-            }
-            budget.spend(NODE);
-        }
-    }
-}
-
-impl<T> Default for Garbage<T> {
-    fn default() -> Garbage<T> {
-        Garbage(Vec::new())
     }
 }
 
 impl<T> Drop for Event<T> {
     fn drop(&mut self) {
-        if self.word.load(Ordering::Relaxed) & ANNOUNCED != 0 {
+        if self.word.load(Ordering::Relaxed) & CHAINED != 0 {
             drop(mem::take(&mut *self.chain));
         }
     }
@@ -380,11 +186,11 @@ impl<T> Drop for Event<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
     use crate::sync::AtomicBool;
 
     /// Retired once the flag is set.
-    #[derive(Clone)]
-    struct Flagged(Arc<AtomicBool>);
+    struct Flagged(AtomicBool);
 
     impl Subscriber for Flagged {
         fn is_retired(&self) -> bool {
@@ -392,12 +198,12 @@ mod tests {
         }
     }
 
-    fn flagged() -> Flagged {
-        Flagged(Arc::new(AtomicBool::new(false)))
+    fn flagged() -> Arc<Flagged> {
+        Arc::new(Flagged(AtomicBool::new(false)))
     }
 
-    fn subscribe(event: &Event<Flagged>, one: &Flagged) -> Option<Subscribers<Flagged>> {
-        event.subscribe(one.clone(), &mut Garbage::default())
+    fn subscribe(event: &Event<Flagged>, one: &Arc<Flagged>) -> Option<Subscribers<Flagged>> {
+        event.subscribe(Arc::clone(one), &mut Garbage::default())
     }
 
     fn retire(event: &Event<Flagged>) {
@@ -425,7 +231,7 @@ mod tests {
         let served: Vec<_> = served.iter().filter(|one| !one.is_retired()).collect();
         assert_eq!(served.len(), 3);
         for (one, other) in served.iter().zip(waiting.iter().rev()) {
-            assert!(Arc::ptr_eq(&one.0, &other.0));
+            assert!(Arc::ptr_eq(one, other));
         }
     }
 
@@ -436,6 +242,20 @@ mod tests {
             subscribe(&event, &flagged());
         }
         drop(event);
+    }
+
+    #[test]
+    fn one_subscriber_makes_no_chain_and_the_first_is_served_last() {
+        let event = Event::new();
+        let all: Vec<_> = (0..3).map(|_| flagged()).collect();
+        for (before, one) in all.iter().enumerate() {
+            assert!(subscribe(&event, one).is_none());
+            assert_eq!(event.chained() as usize, before);
+        }
+        let taken = event.set().unwrap();
+        for (one, other) in taken.zip(all.iter().rev()) {
+            assert!(Arc::ptr_eq(&one, other));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::request::Request;
 use crate::resource::{Resource, ResourceSet};
 use crate::sync::{Arc, pin};
 use crate::table::Entry;
-use crate::waiter::{Subscription, Wait, block_on};
+use crate::waiter::{Awaited, Subscription, Wait, block_on};
 use crate::work::Work;
 use std::fmt;
 use std::future::Future;
@@ -352,9 +352,9 @@ impl Pending {
     /// # Panics
     /// If a poll has returned the lock already.
     #[inline]
-    pub fn wait(self) -> Lock {
+    pub fn wait(mut self) -> Lock {
         if !self.is_acquired() {
-            block_on(&self.request().granted, None);
+            self.block(None);
         }
         self.into_lock()
     }
@@ -369,13 +369,21 @@ impl Pending {
     ///
     /// # Panics
     /// If a poll has returned the lock already.
-    pub fn wait_timeout(self, timeout: Duration) -> Result<Lock, Pending> {
+    pub fn wait_timeout(mut self, timeout: Duration) -> Result<Lock, Pending> {
         if !self.is_acquired() {
             // `None`: the deadline lies beyond the end of the clock.
             let deadline = Instant::now().checked_add(timeout);
-            block_on(&self.request().granted, deadline);
+            self.block(deadline);
         }
         self.try_acquired()
+    }
+
+    fn block(&mut self, deadline: Option<Instant>) {
+        let request = match &self.state {
+            State::Entered(entered) => &entered.request,
+            State::Resolved(request) => request,
+        };
+        block_on(&request.granted, &mut self.subscription, deadline);
     }
 
     /// Withdraws the request, or releases the lock if it was granted. Dropping it does the same.
@@ -470,7 +478,7 @@ impl Last {
         }
     }
 
-    pub(crate) fn granted(&self) -> Wait<'_> {
+    pub(crate) fn granted(&self) -> Wait<'_, impl Awaited> {
         Wait::new(&self.entry.request.granted)
     }
 }

@@ -18,7 +18,7 @@
 
 use crate::budget::Budget;
 use crate::clock::{CLOSED, Clock};
-use crate::event::{Event, Garbage, Purge, Subscriber};
+use crate::event::{Event, Garbage, Purge, Single, Subscriber};
 use crate::resource::ResourceSet;
 use crate::sync::{Arc, AtomicU64, Ordering, Slot};
 use crate::waiter::Waiter;
@@ -38,7 +38,7 @@ pub(crate) struct Request {
     /// one. It is part of the keys.
     pub(crate) birth: i64,
     /// A withdrawal sets it, too, after `released`, so that no grant comes later.
-    pub(crate) granted: Event<Arc<Waiter>>,
+    pub(crate) granted: Single<Waiter>,
     /// Watched by later requests that wait for this one.
     pub(crate) released: Event<Watch>,
     /// The request whose `released` this one watches. Written by the advancing thread (R3); taken by each
@@ -59,7 +59,7 @@ impl Request {
         Request {
             ticket: AtomicU64::new(ticket),
             birth,
-            granted: Event::new(),
+            granted: Single::new(),
             released: Event::new(),
             watched: Slot::new(),
             waits_for: AtomicU64::new(0),

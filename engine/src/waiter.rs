@@ -1,12 +1,12 @@
 //! Waiting for an event: as a task, or by blocking the thread.
 
 use crate::budget::Budget;
-use crate::event::{Event, Garbage, Subscriber, Subscribers};
+use crate::event::{Event, Garbage, Single, Subscriber};
 use crate::sync::{Arc, AtomicBool, Ordering, park, spin_until, thread};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ impl Waiter {
     }
 }
 
-impl Subscriber for Arc<Waiter> {
+impl Subscriber for Waiter {
     fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
     }
@@ -55,9 +55,10 @@ impl Wakes {
         self.0.push_back(waiter);
     }
 
-    /// Adds waiters of tasks that no longer wait. They are dropped in their turn, which runs foreign code, too.
-    pub(crate) fn add_retired(&mut self, waiters: Subscribers<Arc<Waiter>>) {
-        self.0.extend(waiters.inspect(|waiter| waiter.retire()));
+    /// Adds the waiter of a task that no longer waits. It is dropped in its turn, which runs foreign code, too.
+    pub(crate) fn add_retired(&mut self, waiter: Arc<Waiter>) {
+        waiter.retire();
+        self.0.push_back(waiter);
     }
 
     /// Wakes all of them. If a waker panics, the others stay.
@@ -87,17 +88,69 @@ pub(crate) fn finish(mut step: impl FnMut() -> bool) {
     }
 }
 
+/// An event that tasks wait for.
+pub(crate) trait Awaited {
+    fn is_set(&self) -> bool;
+
+    /// Adds a waiter. Ready if the event is set.
+    fn subscribe(&self, waiter: Arc<Waiter>) -> Poll<()>;
+
+    /// Forgets a retired waiter. Others may still wait for the event, so its chain must not fill up.
+    fn forget(&self);
+}
+
+/// One task or thread at a time waits for the grant of a request.
+impl Awaited for Single<Waiter> {
+    fn is_set(&self) -> bool {
+        self.is_set()
+    }
+
+    fn subscribe(&self, waiter: Arc<Waiter>) -> Poll<()> {
+        match self.subscribe(waiter) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    fn forget(&self) {
+        drop(self.take());
+    }
+}
+
+/// Many tasks may wait for the close of a lock manager.
+impl Awaited for Event<Waiter> {
+    fn is_set(&self) -> bool {
+        self.is_set()
+    }
+
+    fn subscribe(&self, waiter: Arc<Waiter>) -> Poll<()> {
+        let Some(missed) = self.subscribe(waiter, &mut Garbage::default()) else {
+            return Poll::Pending;
+        };
+        // There may be other waiters among them, and no other thread will wake these.
+        let mut wakes = Wakes(missed.collect());
+        finish(|| {
+            wakes.wake();
+            true
+        });
+        Poll::Ready(())
+    }
+
+    fn forget(&self) {
+        let mut garbage = Garbage::default();
+        if let Some(mut purge) = self.retire(&mut garbage) {
+            purge.step(self, &mut Budget::unlimited(), &mut garbage);
+        }
+    }
+}
+
 /// The state of a task between its polls of an event: its one waiter among the subscribers.
 #[derive(Default)]
 pub(crate) struct Subscription(Option<Arc<Waiter>>);
 
 impl Subscription {
     /// Ready once the event is set. The latest waker is the one to wake.
-    pub(crate) fn poll(
-        &mut self,
-        event: &Event<Arc<Waiter>>,
-        context: &mut Context<'_>,
-    ) -> Poll<()> {
+    pub(crate) fn poll(&mut self, event: &impl Awaited, context: &mut Context<'_>) -> Poll<()> {
         if event.is_set() {
             self.retire(event);
             return Poll::Ready(());
@@ -112,43 +165,36 @@ impl Subscription {
             retired: AtomicBool::new(false),
         });
         self.0 = Some(Arc::clone(&waiter));
-        match event.subscribe(waiter, &mut Garbage::default()) {
-            None => Poll::Pending,
-            Some(missed) => {
-                self.retire(event);
-                // There may be other waiters among them, and no other thread will wake these.
-                let mut wakes = Wakes(missed.collect());
-                finish(|| {
-                    wakes.wake();
-                    true
-                });
-                Poll::Ready(())
-            }
+        let subscribed = event.subscribe(waiter);
+        if subscribed.is_ready() {
+            self.retire(event);
         }
+        subscribed
     }
 
-    /// Ends the subscription. Others may still wait for the event, so its chain must not fill up.
-    fn retire(&mut self, event: &Event<Arc<Waiter>>) {
+    fn waker(&self) -> Option<&Waker> {
+        self.0.as_ref().map(|waiter| &waiter.waker)
+    }
+
+    /// Ends the subscription.
+    fn retire(&mut self, event: &impl Awaited) {
         if let Some(waiter) = self.0.take() {
             waiter.retire();
-            let mut garbage = Garbage::default();
-            if !event.is_set()
-                && let Some(mut purge) = event.retire(&mut garbage)
-            {
-                purge.step(event, &mut Budget::unlimited(), &mut garbage);
+            if !event.is_set() {
+                event.forget();
             }
         }
     }
 }
 
 /// Resolves when an event is set.
-pub(crate) struct Wait<'a> {
-    event: &'a Event<Arc<Waiter>>,
+pub(crate) struct Wait<'a, E: Awaited> {
+    event: &'a E,
     subscription: Subscription,
 }
 
-impl<'a> Wait<'a> {
-    pub(crate) fn new(event: &'a Event<Arc<Waiter>>) -> Wait<'a> {
+impl<'a, E: Awaited> Wait<'a, E> {
+    pub(crate) fn new(event: &'a E) -> Wait<'a, E> {
         Wait {
             event,
             subscription: Subscription::default(),
@@ -156,7 +202,7 @@ impl<'a> Wait<'a> {
     }
 }
 
-impl Future for Wait<'_> {
+impl<E: Awaited> Future for Wait<'_, E> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -165,7 +211,7 @@ impl Future for Wait<'_> {
     }
 }
 
-impl Drop for Wait<'_> {
+impl<E: Awaited> Drop for Wait<'_, E> {
     fn drop(&mut self) {
         self.subscription.retire(self.event);
     }
@@ -181,15 +227,25 @@ impl Wake for Unpark {
 }
 
 /// Blocks the thread until the event is set or the deadline has passed. Without a deadline the wait has no limit.
-pub(crate) fn block_on(event: &Event<Arc<Waiter>>, deadline: Option<Instant>) {
+///
+/// After the deadline the subscription is again the one of the task that waited before.
+pub(crate) fn block_on(
+    event: &impl Awaited,
+    subscription: &mut Subscription,
+    deadline: Option<Instant>,
+) {
     if spin_until(|| event.is_set()) {
         return;
     }
+    let before = subscription.waker().cloned();
     let waker = Waker::from(std::sync::Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
-    let mut wait = pin!(Wait::new(event));
-    while wait.as_mut().poll(&mut context).is_pending() {
+    while subscription.poll(event, &mut context).is_pending() {
         if !park(deadline) {
+            match before {
+                Some(task) => drop(subscription.poll(event, &mut Context::from_waker(&task))),
+                None => subscription.retire(event),
+            }
             return;
         }
     }

@@ -15,6 +15,32 @@ pub(crate) fn a_release_races_a_watch() {
     check_to_the_end(&locks, [waiter]);
 }
 
+/// One watch is in the first place when the other one comes.
+pub(crate) fn a_release_races_a_second_watch() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let first = enqueue(&locks, "r:a");
+    let releases = thread::spawn(move || holder.release());
+    let second = enqueue(&locks, "r:a");
+    releases.join().expect("no panic");
+    check_to_the_end(&locks, [first, second]);
+}
+
+/// Both watches may be the first one.
+pub(crate) fn two_watches_race_a_release() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let releases = thread::spawn(move || holder.release());
+    let enters = {
+        let locks = locks.clone();
+        thread::spawn(move || enqueue(&locks, "r:a"))
+    };
+    let second = enqueue(&locks, "r:a");
+    let first = enters.join().expect("no panic");
+    releases.join().expect("no panic");
+    check_to_the_end(&locks, [first, second]);
+}
+
 /// The walk of the parent goes on behind the child that it meets first.
 pub(crate) fn a_parent_moves_from_child_to_child() {
     let locks = LockManager::new();
@@ -55,8 +81,20 @@ pub(crate) fn a_withdrawal_races_a_watch() {
     check_to_the_end(&locks, [holder, reader]);
 }
 
-/// The withdrawal of the first reader purges the watches of the holder.
+/// The withdrawal of the second reader purges the chain of the holder. The watch of the first one is in the first
+/// place, not in the chain.
 pub(crate) fn a_purge_races_the_release() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    let [first, second, third] = [(); 3].map(|()| enqueue(&locks, "r:a"));
+    let withdraws = thread::spawn(move || second.withdraw());
+    holder.release();
+    withdraws.join().expect("no panic");
+    check_to_the_end(&locks, [first, third]);
+}
+
+/// The watch of the first reader stays in the first place.
+pub(crate) fn a_withdrawal_of_the_first_watch_races_the_release() {
     let locks = LockManager::new();
     let holder = lock(&locks, "w:a");
     let (first, second) = (enqueue(&locks, "r:a"), enqueue(&locks, "r:a"));
@@ -69,22 +107,21 @@ pub(crate) fn a_purge_races_the_release() {
 pub(crate) fn a_purge_races_a_new_watch() {
     let locks = LockManager::new();
     let holder = enqueue(&locks, "w:a");
-    let (first, second) = (enqueue(&locks, "r:a"), enqueue(&locks, "r:a"));
-    let withdraws = thread::spawn(move || first.withdraw());
-    let third = enqueue(&locks, "r:a");
+    let [first, second, third] = [(); 3].map(|()| enqueue(&locks, "r:a"));
+    let withdraws = thread::spawn(move || second.withdraw());
+    let fourth = enqueue(&locks, "r:a");
     withdraws.join().expect("no panic");
-    check_to_the_end(&locks, [holder, second, third]);
+    check_to_the_end(&locks, [holder, first, third, fourth]);
 }
 
 pub(crate) fn a_purge_races_another() {
     let locks = LockManager::new();
     let holder = enqueue(&locks, "w:a");
-    let (first, second) = (enqueue(&locks, "r:a"), enqueue(&locks, "r:a"));
-    let third = enqueue(&locks, "r:a");
-    let withdraws = thread::spawn(move || second.withdraw());
-    first.withdraw();
+    let [first, second, third, fourth] = [(); 4].map(|()| enqueue(&locks, "r:a"));
+    let withdraws = thread::spawn(move || third.withdraw());
+    second.withdraw();
     withdraws.join().expect("no panic");
-    check_to_the_end(&locks, [holder, third]);
+    check_to_the_end(&locks, [holder, first, fourth]);
 }
 
 /// Each holder increments a counter by a load and a store. A holder that misses the store of the last one

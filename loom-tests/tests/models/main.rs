@@ -57,10 +57,13 @@ models! {
     }
     leave {
         a_release_races_a_watch: quick ALL, full ALL;
+        a_release_races_a_second_watch: quick ALL, full ALL;
+        two_watches_race_a_release: quick 2, full 3;
         a_parent_moves_from_child_to_child: quick ALL, full ALL;
         a_withdrawal_races_the_grant: quick ALL, full ALL;
         a_withdrawal_races_another: quick ALL, full ALL;
         a_withdrawal_races_a_watch: quick ALL, full ALL;
+        a_withdrawal_of_the_first_watch_races_the_release: quick ALL, full ALL;
         a_purge_races_the_release: quick ALL, full ALL;
         a_purge_races_a_new_watch: quick ALL, full ALL;
         a_purge_races_another: quick ALL, full ALL;
@@ -88,7 +91,9 @@ models! {
         two_divided_purges_race: quick 4, full ALL;
         two_requests_enter_in_steps: quick 3, full 5;
         entering_in_steps_races_a_release: quick 3, full 5;
-        dropped_entering_races_a_request: quick 3, full 4;
+        entering_dropped_before_its_first_step_races_a_request: quick ALL, full ALL;
+        entering_dropped_after_one_step_races_a_request: quick 3, full ALL;
+        entering_dropped_after_two_steps_races_a_request: quick 3, full 5;
         a_close_races_entering_in_steps: quick 3, full ALL;
     }
     restore {

@@ -2,7 +2,7 @@
 //! that the mutation breaks.
 
 use super::explore::explore;
-use super::{enter, leave, narrow, restore, steps};
+use super::{enter, leave, narrow, restore, steps, wait};
 use locktopus_loom_tests::{Mutation, with};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -38,22 +38,29 @@ noticed! {
     PublishedFromTheStart by enter::a_walk_meets_a_half_inserted_request at 3 for "the grant rule";
     NoHelping by enter::two_requests_for_the_same_two_resources at 0 for "the grant rule";
     TakeBeforeSetting by leave::a_release_races_a_watch at 1 for "the grant rule";
-    NoLookAfterPush by leave::a_release_races_a_watch at 1 for "the grant rule";
+    NoLookAfterTheFirst by leave::a_release_races_a_watch at 1 for "the grant rule";
+    NoLookAfterPush by leave::a_release_races_a_second_watch at 1 for "the grant rule";
     NoAnnouncement by leave::a_release_races_a_watch at 0 for "the grant rule";
+    NoAnnouncementOfTheChain by leave::a_release_races_a_second_watch at 0 for "the grant rule";
+    TwoFirsts by leave::a_release_races_a_second_watch at 0 for "the grant rule";
+    TakeOnlyTheChain by leave::a_release_races_a_watch at 0 for "the grant rule";
     ResumePastTheSpan by leave::a_parent_moves_from_child_to_child at 0 for "the grant rule";
     RelaxedDraw by enter::two_requests_for_the_same_two_resources at 0 for "the grant rule";
     AlwaysShortcut by enter::tickets_overtake_births at 1 for "the grant rule";
     MarkAfterPublishing by enter::the_first_lock_of_a_depth at 0 for "the grant rule";
     CountEveryGrant by leave::a_withdrawal_races_the_grant at 1 for "the statistics";
     PurgeDropsNewSubscribers by leave::a_purge_races_a_new_watch at 2 for "the grant rule";
-    NoPurge by one_thread::many_tasks_poll_one_request at 0 for "remembers its former tasks";
+    NoPurge by one_thread::many_tasks_wait_for_the_close at 0 for "remembers its former tasks";
+    TakeTheWaiterBeforeSetting by wait::a_poll_races_the_grant at 1 for "a lost wake-up";
+    NoLookOfTheWaiter by wait::a_poll_races_the_grant at 1 for "a lost wake-up";
+    NoAnnouncementOfTheWaiter by wait::a_poll_races_the_grant at 0 for "a lost wake-up";
     PublishAtAPause by steps::two_requests_enter_in_steps at 0 for "the statistics";
     ReleaseAtAPause by steps::a_step_races_a_new_request at 0 for "the statistics";
     ForgetPausedWalk by steps::two_works_overlap at 0 for "the grant rule";
     DropUndone by steps::a_work_is_dropped_in_mid_walk at 0 for "the grant rule";
     PausedPurgeSkips by steps::a_divided_purge_races_a_new_watch at 1 for "the grant rule";
     UncountedPause by steps::entering_in_steps_races_a_release at 0 for "the statistics";
-    LeaveHalfEntered by steps::dropped_entering_races_a_request at 0 for "the statistics";
+    LeaveHalfEntered by steps::entering_dropped_after_one_step_races_a_request at 0 for "the statistics";
     TakeBeforeInserting by restore::a_restored_request_races_a_later_one at 0 for "the grant rule";
     RelaxedTake by restore::a_restored_request_races_a_later_one at 0 for "the grant rule";
     RestoreBehindTheClock by restore::two_requests_are_restored_at_once at 0 for "the grant rule";
@@ -101,21 +108,22 @@ mod one_thread {
         assert_eq!(wakeups.count(), 1, "the second task is woken");
     }
 
-    pub(super) fn many_tasks_poll_one_request() {
+    pub(super) fn many_tasks_wait_for_the_close() {
         struct Keeps(#[expect(dead_code, reason = "counted")] Arc<()>);
         impl Wake for Keeps {
             fn wake(self: Arc<Self>) {}
         }
         let kept = Arc::new(());
         let locks = LockManager::new();
-        let (_holder, mut waiter) = (lock(&locks, "w:a"), enqueue(&locks, "w:a"));
         for _ in 0..100 {
             let waker = Waker::from(Arc::new(Keeps(Arc::clone(&kept))));
-            let _ = pin!(&mut waiter).poll(&mut Context::from_waker(&waker));
+            let _ = pin!(locks.drained()).poll(&mut Context::from_waker(&waker));
         }
         let left = Arc::strong_count(&kept);
-        drop(waiter);
-        assert!(left < 40, "the request remembers its former tasks: {left}");
+        assert!(
+            left < 40,
+            "the lock manager remembers its former tasks: {left}"
+        );
     }
 
     pub(super) fn a_task_counts_the_locked_resources() {

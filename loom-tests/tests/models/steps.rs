@@ -72,33 +72,32 @@ pub(crate) fn a_work_is_dropped_in_mid_walk() {
 pub(crate) fn a_divided_purge_races_a_new_watch() {
     let locks = LockManager::new();
     let holder = enqueue(&locks, "w:a");
-    let (first, second) = (enqueue(&locks, "r:a"), enqueue(&locks, "r:a"));
-    let steps = thread::spawn(move || finish(second.withdraw_in_steps()));
-    let third = enqueue(&locks, "r:a");
+    let [first, second, third] = [(); 3].map(|()| enqueue(&locks, "r:a"));
+    let steps = thread::spawn(move || finish(third.withdraw_in_steps()));
+    let fourth = enqueue(&locks, "r:a");
     steps.join().expect("no panic");
-    check_to_the_end(&locks, [holder, first, third]);
+    check_to_the_end(&locks, [holder, first, second, fourth]);
 }
 
 /// Between the steps of the purge, the release takes the chain.
 pub(crate) fn a_divided_purge_races_the_release() {
     let locks = LockManager::new();
     let holder = lock(&locks, "w:a");
-    let (first, second) = (enqueue(&locks, "r:a"), enqueue(&locks, "r:a"));
-    let steps = thread::spawn(move || finish(first.withdraw_in_steps()));
+    let [first, second, third] = [(); 3].map(|()| enqueue(&locks, "r:a"));
+    let steps = thread::spawn(move || finish(second.withdraw_in_steps()));
     finish(holder.release_in_steps());
     steps.join().expect("no panic");
-    check_to_the_end(&locks, [second]);
+    check_to_the_end(&locks, [first, third]);
 }
 
 pub(crate) fn two_divided_purges_race() {
     let locks = LockManager::new();
     let holder = enqueue(&locks, "w:a");
-    let (first, second) = (enqueue(&locks, "r:a"), enqueue(&locks, "r:a"));
-    let third = enqueue(&locks, "r:a");
-    let steps = thread::spawn(move || finish(second.withdraw_in_steps()));
-    finish(first.withdraw_in_steps());
+    let [first, second, third, fourth] = [(); 4].map(|()| enqueue(&locks, "r:a"));
+    let steps = thread::spawn(move || finish(third.withdraw_in_steps()));
+    finish(second.withdraw_in_steps());
     steps.join().expect("no panic");
-    check_to_the_end(&locks, [holder, third]);
+    check_to_the_end(&locks, [holder, first, fourth]);
 }
 
 /// Both insert their entries in steps.
@@ -123,21 +122,31 @@ pub(crate) fn entering_in_steps_races_a_release() {
     check_to_the_end(&locks, [reader, writer]);
 }
 
-/// An entering request is dropped after each number of its steps.
-pub(crate) fn dropped_entering_races_a_request() {
-    for steps in 0..3 {
-        let locks = LockManager::new();
-        let mut entering = enqueue_in_steps(&locks, "r:a w:b w:c");
-        let drops = thread::spawn(move || {
-            for _ in 0..steps {
-                assert!(entering.step(0).is_none());
-            }
-            drop(entering);
-        });
-        let other = enqueue(&locks, "w:a w:b");
-        drops.join().expect("no panic");
-        check_to_the_end(&locks, [other]);
-    }
+/// An entering request is dropped after this many of its steps.
+fn dropped_entering_races_a_request(steps: usize) {
+    let locks = LockManager::new();
+    let mut entering = enqueue_in_steps(&locks, "r:a w:b w:c");
+    let drops = thread::spawn(move || {
+        for _ in 0..steps {
+            assert!(entering.step(0).is_none());
+        }
+        drop(entering);
+    });
+    let other = enqueue(&locks, "w:a w:b");
+    drops.join().expect("no panic");
+    check_to_the_end(&locks, [other]);
+}
+
+pub(crate) fn entering_dropped_before_its_first_step_races_a_request() {
+    dropped_entering_races_a_request(0);
+}
+
+pub(crate) fn entering_dropped_after_one_step_races_a_request() {
+    dropped_entering_races_a_request(1);
+}
+
+pub(crate) fn entering_dropped_after_two_steps_races_a_request() {
+    dropped_entering_races_a_request(2);
 }
 
 pub(crate) fn a_close_races_entering_in_steps() {

@@ -208,8 +208,11 @@ fn mutations_are_noticed() {
     for mutation in [
         Mutation::NoHelping,
         Mutation::TakeBeforeSetting,
-        Mutation::NoLookAfterPush,
+        Mutation::NoLookAfterTheFirst,
         Mutation::NoAnnouncement,
+        Mutation::NoAnnouncementOfTheChain,
+        Mutation::TwoFirsts,
+        Mutation::TakeOnlyTheChain,
         Mutation::ResumePastTheSpan,
         Mutation::PurgeDropsNewSubscribers,
         Mutation::CountEveryGrant,

@@ -17,7 +17,7 @@ fn withdrawn_requests_do_not_pile_up() {
     for _ in 0..1000 {
         table.leave(&enter(Resource::read(Path::from(["a"]))));
     }
-    let left = holder.released.subscribers();
+    let left = holder.released.chained();
     table.leave(&holder);
     assert!(left < 10, "{left} watches of withdrawn requests are left");
 }
