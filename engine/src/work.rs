@@ -26,7 +26,7 @@ use std::mem;
 /// The rest of an operation, to be done in steps of bounded length.
 ///
 /// Made by [`Lock::release_in_steps`](crate::Lock::release_in_steps),
-/// [`Pending::withdraw_in_steps`](crate::Pending::withdraw_in_steps),
+/// [`Lock::narrow_in_steps`](crate::Lock::narrow_in_steps), [`Pending::withdraw_in_steps`](crate::Pending::withdraw_in_steps),
 /// [`LockManager::close_in_steps`](crate::LockManager::close_in_steps) and [`Entering`]. A release grants the
 /// requests that waited only for it, and it goes on with the walks of those that wait for others as well. Many
 /// requests of deep paths behind one lock are seconds of work. An async task that must not take that long does a step,
@@ -124,7 +124,8 @@ impl Work {
         self.is_done()
     }
 
-    /// Whether the request that was released or withdrawn has left the table. What remains is the work for others.
+    /// Whether the request that was released or withdrawn, or the old request of a narrowed lock, has left the table.
+    /// What remains is the work for others.
     #[must_use]
     pub fn has_left(&self) -> bool {
         (self.0.as_ref()).is_none_or(|left| matches!(left.own, Own::HasLeft))
@@ -403,5 +404,9 @@ mod tests {
         enter_to_the_end(&mut entering);
         let pending = locks.enqueue(set()).expect("open");
         work_to_the_end(pending.withdraw_in_steps());
+        let mut lock = locks.blocking_lock(set()).expect("open");
+        let below = (0..4096).map(|i| Resource::read([i.to_string(), "x".to_owned()]));
+        work_to_the_end(lock.narrow_in_steps(below).expect("covered"));
+        assert_eq!(locks.stats().resources, 4096);
     }
 }

@@ -28,6 +28,8 @@ enum Operation {
     Go(u8, u8),
     /// Releases or withdraws an outstanding request in steps.
     EndInSteps(u8),
+    /// Narrows a lock, at once or in steps, to paths below its own. Each number picks one of these.
+    Narrow(u8, Vec<(u8, Wish)>, bool),
     /// A step of a work, with a budget; a budget of 255 drops it.
     Work(u8, u8),
 }
@@ -41,10 +43,16 @@ struct Wish {
 
 impl Wish {
     fn resource(&self) -> Resource {
+        self.below(&Path::root())
+    }
+
+    fn below(&self, above: &Path) -> Resource {
         let segments = (0..8)
             .map(|i| self.path >> (2 * i) & 3)
-            .take_while(|bits| *bits != 3);
-        let path = Path::from(segments.map(|bits| ["a", "b", ""][usize::from(bits)]));
+            .take_while(|bits| *bits != 3)
+            .map(|bits| ["a", "b", ""][usize::from(bits)].to_owned());
+        let above = above.segments().map(|segment| segment.into_owned());
+        let path = Path::from_iter(above.chain(segments));
         if self.write {
             Resource::write(path)
         } else {
@@ -187,7 +195,11 @@ impl World {
                     self.works.push(work);
                 }
             }
-            Operation::End(_) | Operation::Convert(_) | Operation::EndInSteps(_) if count == 0 => {}
+            Operation::End(_)
+            | Operation::Convert(_)
+            | Operation::EndInSteps(_)
+            | Operation::Narrow(..)
+                if count == 0 => {}
             Operation::End(index) => {
                 drop(self.outstanding.remove(usize::from(*index) % count));
             }
@@ -195,6 +207,15 @@ impl World {
                 let index = usize::from(*index) % count;
                 let (set, request) = self.outstanding.remove(index);
                 self.outstanding.insert(index, (set, request.converted()));
+            }
+            Operation::Narrow(index, parts, in_steps) => {
+                let index = usize::from(*index) % count;
+                let (held, request) = self.outstanding.remove(index);
+                let entered = match request.converted() {
+                    Outstanding::Held(lock) => self.narrow(held, lock, parts, *in_steps),
+                    waits => (held, waits),
+                };
+                self.outstanding.insert(index, entered);
             }
             Operation::EndInSteps(index) => {
                 let (_, request) = self.outstanding.remove(usize::from(*index) % count);
@@ -204,6 +225,34 @@ impl World {
                 });
             }
         }
+    }
+
+    fn narrow(
+        &mut self,
+        held: Vec<Resource>,
+        mut lock: Lock,
+        parts: &[(u8, Wish)],
+        in_steps: bool,
+    ) -> (Vec<Resource>, Outstanding) {
+        let mut is_covered = !parts.is_empty();
+        let set = parts.iter().take(5).map(|(index, wish)| {
+            let above = &held[usize::from(*index) % held.len()];
+            let part = wish.below(&above.path);
+            let read = Resource::read(part.path.clone());
+            let covers =
+                |old: &Resource| old.path.contains(&part.path) && old.conflicts_with(&read);
+            is_covered &= part == read || held.iter().any(covers);
+            part
+        });
+        let set: Vec<Resource> = set.collect();
+        let narrowed = if in_steps {
+            lock.narrow_in_steps(set.clone())
+                .map(|work| self.works.push(work))
+        } else {
+            lock.narrow(set.clone())
+        };
+        assert_eq!(narrowed.is_ok(), is_covered);
+        (if is_covered { set } else { held }, lock.into())
     }
 
     fn is_idle(&self) -> bool {

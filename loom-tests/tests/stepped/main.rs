@@ -13,6 +13,7 @@
 )]
 
 mod histories;
+mod interrupted;
 mod purges;
 #[path = "../shared/mod.rs"]
 mod shared;

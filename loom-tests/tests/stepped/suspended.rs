@@ -151,6 +151,22 @@ fn others_go_on_beside_a_suspended_withdrawal_that_grants() {
     assert!(steps > 15, "only {steps} steps");
 }
 
+#[test]
+fn others_go_on_beside_a_suspended_narrowing_that_grants() {
+    let steps = suspend_everywhere(
+        |locks| {
+            let holder = lock(locks, "w:a w:c");
+            let waiters = ["r:a/b", "w:c", "r:a"];
+            (waiters.map(|text| enqueue(locks, text)).into(), holder)
+        },
+        |_, mut holder| {
+            holder.narrow(set("w:a/b r:a/c")).expect("covered");
+            Some(holder.into())
+        },
+    );
+    assert!(steps > 30, "only {steps} steps");
+}
+
 fn try_lock(locks: &LockManager) -> Option<Outstanding> {
     let tried: Option<Lock> = locks.try_lock(set("w:a/b r:c")).expect("open");
     tried.map(Outstanding::from)

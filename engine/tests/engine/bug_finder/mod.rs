@@ -34,6 +34,7 @@ pub(crate) struct Report {
     pub(crate) withdrawals: u64,
     pub(crate) refused_tries: u64,
     pub(crate) restored: u64,
+    pub(crate) narrowed: u64,
 }
 
 impl AddAssign for Report {
@@ -42,6 +43,7 @@ impl AddAssign for Report {
         self.withdrawals += other.withdrawals;
         self.refused_tries += other.refused_tries;
         self.restored += other.restored;
+        self.narrowed += other.narrowed;
     }
 }
 
@@ -52,10 +54,12 @@ impl fmt::Display for Report {
             withdrawals,
             refused_tries,
             restored,
+            narrowed,
         } = self;
         write!(
             f,
-            "{grants} grants ({restored} of restored requests), {withdrawals} withdrawals, {refused_tries} refused tries"
+            "{grants} grants ({restored} of restored requests), narrowed {narrowed} times, {withdrawals} withdrawals, \
+             {refused_tries} refused tries"
         )
     }
 }
@@ -142,15 +146,38 @@ impl Hunt {
         Ok(())
     }
 
-    /// Checks a grant, and ends it.
-    fn visit(&self, lock: Lock, report: &mut Report) {
+    /// Checks a grant, perhaps narrows it some times, and ends it.
+    fn visit(&self, mut lock: Lock, report: &mut Report) {
         report.grants += 1;
-        self.tree.visit(lock.token(), lock.resources());
+        self.tree.enter(lock.token(), lock.resources());
+        while fastrand::u8(..8) == 0 {
+            report.narrowed += u64::from(self.narrow(&mut lock));
+        }
+        if fastrand::u8(..16) == 0 {
+            thread::yield_now();
+        }
+        self.tree.exit(lock.resources());
         if fastrand::bool() {
             self.works.add(lock.release_in_steps());
         } else {
             lock.release();
         }
+    }
+
+    /// Narrows a lock to a random set, if there is any. It leaves the other cells before.
+    fn narrow(&self, lock: &mut Lock) -> bool {
+        let part = self.tree.random_part(lock.resources());
+        if part.is_empty() {
+            assert!(lock.narrow(part).is_err(), "an empty set");
+            return false;
+        }
+        (self.tree).give_up(lock.token(), lock.resources(), &part);
+        if fastrand::bool() {
+            self.works.add(lock.narrow_in_steps(part).expect("covered"));
+        } else {
+            lock.narrow(part).expect("covered");
+        }
+        true
     }
 
     /// Skips some tokens, or restores a request, while other threads draw tokens.

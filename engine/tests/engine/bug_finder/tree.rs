@@ -51,6 +51,12 @@ impl Cell {
         }
     }
 
+    /// Lets other readers in.
+    fn become_reader(&self, token: u64) {
+        self.last_read.fetch_max(token, Relaxed);
+        self.inside.fetch_sub(WRITER - 1, Relaxed);
+    }
+
     fn exit(&self, write: bool) {
         self.inside
             .fetch_sub(if write { WRITER } else { 1 }, Relaxed);
@@ -109,27 +115,55 @@ impl Tree {
         (0..count).map(resource).collect()
     }
 
-    /// The cells that these resources cover, and whether for write.
-    fn covered<'a>(&'a self, held: &'a [Resource]) -> impl Iterator<Item = (&'a Cell, bool)> {
-        let everything = self.paths.iter().zip(&self.cells);
-        everything.filter_map(|(path, cell)| {
-            let mut covering = held.iter().filter(|r| r.path.contains(path)).peekable();
-            covering.peek()?;
-            let write = covering.any(|r| r.conflicts_with(&Resource::read(path.clone())));
-            Some((cell, write))
-        })
+    /// A random set that these resources cover. It may be empty.
+    pub(super) fn random_part(&self, held: &[Resource]) -> Vec<Resource> {
+        let part = |(path, _, write): (&Path, &Cell, bool)| {
+            let path = path.clone();
+            (fastrand::u8(..4) == 0).then(|| match write && fastrand::bool() {
+                true => Resource::write(path),
+                false => Resource::read(path),
+            })
+        };
+        self.covered(held).filter_map(part).take(3).collect()
     }
 
-    /// Enters and leaves all cells, under a lock with this token.
-    pub(super) fn visit(&self, token: u64, held: &[Resource]) {
-        for (cell, write) in self.covered(held) {
+    /// The paths that these resources cover, their cells, and whether for write.
+    fn covered<'a>(
+        &'a self,
+        held: &'a [Resource],
+    ) -> impl Iterator<Item = (&'a Path, &'a Cell, bool)> {
+        let everything = self.paths.iter().zip(&self.cells);
+        everything.filter_map(|(path, cell)| Some((path, cell, covers(held, path)?)))
+    }
+
+    /// Enters all cells, under a lock with this token.
+    pub(super) fn enter(&self, token: u64, held: &[Resource]) {
+        for (_, cell, write) in self.covered(held) {
             cell.enter(token, write);
         }
-        if fastrand::u8(..16) == 0 {
-            std::thread::yield_now();
+    }
+
+    /// Leaves the cells that the part does not cover, and stays as a reader where it only covers a read.
+    pub(super) fn give_up(&self, token: u64, held: &[Resource], part: &[Resource]) {
+        for (path, cell, write) in self.covered(held) {
+            match covers(part, path) {
+                None => cell.exit(write),
+                Some(stays_writer) if stays_writer == write => {}
+                Some(_) => cell.become_reader(token),
+            }
         }
-        for (cell, write) in self.covered(held) {
+    }
+
+    pub(super) fn exit(&self, held: &[Resource]) {
+        for (_, cell, write) in self.covered(held) {
             cell.exit(write);
         }
     }
+}
+
+/// Whether the resources cover the path, and if so, whether for write.
+fn covers(held: &[Resource], path: &Path) -> Option<bool> {
+    let mut covering = held.iter().filter(|r| r.path.contains(path)).peekable();
+    covering.peek()?;
+    Some(covering.any(|r| r.conflicts_with(&Resource::read(path.clone()))))
 }
