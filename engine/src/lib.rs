@@ -31,11 +31,12 @@
 //! | [`enqueue`](LockManager::enqueue)`(set)` | at the call | a [`Pending`], at once |
 //!
 //! For code that must not be kept busy, each operation with much to do has a form in steps of bounded length:
-//! [`enqueue_in_steps`](LockManager::enqueue_in_steps), [`Lock::release_in_steps`], [`Pending::withdraw_in_steps`] and
-//! [`LockManager::close_in_steps`].
+//! [`enqueue_in_steps`](LockManager::enqueue_in_steps), [`Lock::release_in_steps`], [`Lock::narrow_in_steps`],
+//! [`Pending::withdraw_in_steps`] and [`LockManager::close_in_steps`].
 //!
 //! A [`Lock`] is held, always; dropping it releases it. A [`Pending`] is a place in line, and becomes a
-//! [`Lock`] when it is awaited or blocked on; dropping it withdraws the request.
+//! [`Lock`] when it is awaited or blocked on; dropping it withdraws the request. [`Lock::narrow`] keeps a part of a lock
+//! under the same token.
 //!
 //! [`Pending::blockers`] lists the requests that a request has to wait for, and [`LockManager::requests`] all of them.
 //!
@@ -99,6 +100,7 @@ mod error;
 mod event;
 mod home;
 mod key;
+mod last;
 mod listing;
 mod lock;
 mod manager;

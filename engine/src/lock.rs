@@ -2,15 +2,13 @@
 
 use crate::backlog::Backlog;
 use crate::blockers::Blockers;
-use crate::budget::Budget;
 use crate::error::{LockError, NarrowError};
 use crate::home::Home;
 use crate::narrow::Narrowing;
 use crate::request::Request;
 use crate::resource::{Resource, ResourceSet};
 use crate::sync::{Arc, pin};
-use crate::table::Entry;
-use crate::waiter::{Awaited, Subscription, Wait, block_on};
+use crate::waiter::{Subscription, block_on};
 use crate::work::Work;
 use std::fmt;
 use std::future::Future;
@@ -443,50 +441,5 @@ impl fmt::Debug for Pending {
             .field("acquired", &self.is_acquired())
             .field("resources", &self.resources())
             .finish()
-    }
-}
-
-/// The last request of a closed table: granted when the table has drained. It has no entries.
-pub(crate) struct Last {
-    table: Home,
-    entry: Entry,
-}
-
-impl Last {
-    /// The units of one step of its walk.
-    const BUDGET: usize = 500;
-
-    pub(crate) fn new(table: Home) -> Last {
-        let entry = table.begin_last();
-        Last { table, entry }
-    }
-
-    /// Ready once it is granted or watches another request. Must not be polled after that.
-    pub(crate) fn poll_entered(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut backlog = Backlog::default();
-        let guard = pin();
-        let budget = &mut Budget::new(Last::BUDGET);
-        let entered = (self.table).enter_in_part(&mut self.entry, &mut backlog, budget, &guard);
-        // At once: the task may leave this future unpolled for a long time, and others must not wait for that.
-        self.table.complete(backlog, guard);
-        match entered {
-            Some(_) => Poll::Ready(()),
-            None => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-        }
-    }
-
-    pub(crate) fn granted(&self) -> Wait<'_, impl Awaited> {
-        Wait::new(&self.entry.request.granted)
-    }
-}
-
-impl Drop for Last {
-    fn drop(&mut self) {
-        let mut backlog = Backlog::default();
-        self.table.end(&self.entry.request, &mut backlog);
-        self.table.complete(backlog, pin());
     }
 }

@@ -4,8 +4,9 @@ use crate::blockers::Blockers;
 use crate::clock::LIMIT;
 use crate::error::LockError;
 use crate::home::{Home, Homes};
+use crate::last::Last;
 use crate::listing::{Place, Requests};
-use crate::lock::{Last, Lock, Pending};
+use crate::lock::{Lock, Pending};
 use crate::resource::{Resource, ResourceSet};
 use crate::stats::Stats;
 use crate::sync::Arc;
@@ -267,7 +268,7 @@ impl LockManager {
     /// The number of held and of waiting requests, and other figures. Cost: constant.
     ///
     /// Exact while no other thread is inside a call to this lock manager. Otherwise each figure may be
-    /// off by the requests that are entering or leaving.
+    /// off by the requests that are entering or leaving; a lock that is being narrowed counts twice.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.homes.of_thread().stats()
@@ -278,7 +279,8 @@ impl LockManager {
     /// that resource; at one path the youngest request comes first.
     ///
     /// The listing is not a snapshot. A request that is outstanding throughout is listed once; a request that
-    /// enters or leaves meanwhile may be missing. The iterator blocks no operation, and can be read slowly.
+    /// enters or leaves meanwhile may be missing. A lock that is narrowed meanwhile may be listed with the old set, the
+    /// new one, both, or not at all. The iterator blocks no operation, and can be read slowly.
     /// Cost: O(log outstanding) for each request, and one step for each entry that is not the first entry
     /// of its request.
     #[must_use]
