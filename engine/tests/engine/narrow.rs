@@ -272,12 +272,12 @@ fn enqueue_all(locks: &LockManager, resources: impl IntoIterator<Item = Resource
 #[test]
 fn a_closed_manager_drains_only_after_a_narrowed_lock() {
     let locks = LockManager::new();
-    let mut holder = lock(&locks, "w:a");
+    let mut holder = lock(&locks, "w:");
     locks.close();
     let task = Task::new();
     let mut drained = Box::pin(locks.drained());
     assert!(task.poll(drained.as_mut()).is_pending());
-    for text in ["w:a/b w:a/c", "r:a/b", "r:a/b/c"] {
+    for text in ["r: w:a", "r:", "r:a r:b", "r:a/b/c"] {
         holder.narrow(set(text)).expect("covered");
         assert!(task.poll(drained.as_mut()).is_pending());
         assert!(task.poll(pin!(locks.drained())).is_pending());
