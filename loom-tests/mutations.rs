@@ -233,7 +233,7 @@ mutations! {
 
     /// Breaks B1: a walk that pauses is forgotten.
     ForgetPausedWalk {
-        "table.rs": "Found::Paused(cursor) => «backlog.put_back(Watch { request, cursor })»" => "drop((request, cursor))";
+        "table.rs": "Found::Paused(cursor) => «backlog.put_back(watch.at(cursor))»" => "drop(watch.at(cursor))";
     }
 
     /// Breaks B1: a `Work` that is dropped leaves the rest undone.
@@ -243,7 +243,10 @@ mutations! {
 
     /// Breaks B1: a waker that panics takes the later ones with it.
     LoseTheOtherWakes {
-        "waiter.rs": "while let Some(waiter) = «self.0.pop_front()» {" => "std::mem::take(&mut self.0).into_iter().inspect(|waiter| waiter.wake()).last()";
+        "waiter.rs": "while let Some(waiter) = «self.pop()» {" => "{
+            let mut all = std::mem::take(self);
+            std::iter::from_fn(|| all.pop()).inspect(|waiter| waiter.wake()).last()
+        }";
     }
 
     /// Breaks E3: a purge that pauses goes on one subscriber too late.

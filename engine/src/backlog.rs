@@ -70,8 +70,8 @@ impl Backlog {
     }
 
     /// Puts back a watch whose walk has paused.
-    pub(crate) fn put_back(&mut self, watch: Watch) {
-        self.parts().ready.push(Arc::new(watch));
+    pub(crate) fn put_back(&mut self, watch: Arc<Watch>) {
+        self.parts().ready.push(watch);
     }
 
     /// Adds the waiter of a request that was granted.

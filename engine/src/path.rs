@@ -212,6 +212,11 @@ impl Path {
 
     /// Becomes a prefix of a path.
     pub(crate) fn cut(&mut self, path: &Path, prefix: Prefix) {
+        if matches!(path.0, Repr::Inline { len, .. } if usize::from(len) == prefix.len) {
+            // One copy of the whole, and no bytes to count.
+            *self = path.clone();
+            return;
+        }
         // The casts fit: a prefix is no deeper than the path, and each segment has a byte.
         if prefix.len <= INLINE {
             let mut bytes = [0; INLINE];

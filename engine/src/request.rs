@@ -23,6 +23,7 @@ use crate::resource::ResourceSet;
 use crate::sync::{Arc, AtomicU64, Ordering, Slot};
 use crate::waiter::Waiter;
 use crate::walk::Cursor;
+use std::mem;
 
 /// Some of its entries may be missing, so it must not get a ticket yet. Compares as later than any ticket.
 const PUBLISHING: u64 = u64::MAX;
@@ -210,10 +211,35 @@ impl DuePurge {
 }
 
 /// A request that waits until another one is released, and where its walk goes on then.
-#[derive(Clone)]
 pub(crate) struct Watch {
     pub(crate) request: Arc<Request>,
     pub(crate) cursor: Cursor,
+}
+
+impl Watch {
+    pub(crate) fn new(request: &Arc<Request>, cursor: Cursor) -> Arc<Watch> {
+        let request = Arc::clone(request);
+        Arc::new(Watch { request, cursor })
+    }
+
+    /// Takes the cursor out, to walk on from it. Another thread may still look at the watch, in a purge.
+    pub(crate) fn take_cursor(self: &mut Arc<Watch>) -> Cursor {
+        match Arc::get_mut(self) {
+            Some(watch) => mem::replace(&mut watch.cursor, Cursor::START),
+            None => self.cursor.clone(),
+        }
+    }
+
+    /// The watch with another cursor, at the same place in memory if no other thread looks at it.
+    pub(crate) fn at(mut self: Arc<Watch>, cursor: Cursor) -> Arc<Watch> {
+        match Arc::get_mut(&mut self) {
+            Some(watch) => {
+                watch.cursor = cursor;
+                self
+            }
+            None => Watch::new(&self.request, cursor),
+        }
+    }
 }
 
 impl Subscriber for Watch {

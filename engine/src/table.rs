@@ -114,7 +114,9 @@ impl Table {
                     self.settle(request);
                 }
             }
-            Found::Blocker(cursor, blocker) => self.watch(request, cursor, blocker, backlog),
+            Found::Blocker(cursor, blocker) => {
+                self.watch(Watch::new(request, cursor), blocker, backlog);
+            }
             Found::Paused(cursor) => {
                 *walk = Some(cursor);
                 if request.pauses() && request.is_counted() {
@@ -265,17 +267,18 @@ impl Table {
     /// All grants come before the first wake, so that a thread that spins or polls does not wait for the
     /// wake-ups of others.
     pub(crate) fn serve(&self, backlog: &mut Backlog, budget: &mut Budget, guard: Guard) {
-        while let Some(watch) = backlog.next(budget) {
-            let Watch { request, cursor } = Arc::unwrap_or_clone(watch);
+        while let Some(mut watch) = backlog.next(budget) {
+            let cursor = watch.take_cursor();
+            let request = &watch.request;
             if request.released.is_set() {
                 request.forget_watched();
                 budget.spend(NODE);
                 continue;
             }
-            match self.next_blocker(&Walker::of(&request), cursor, budget, &guard) {
-                Found::Nothing => self.grant(&request, backlog, budget),
-                Found::Blocker(cursor, blocker) => self.watch(&request, cursor, blocker, backlog),
-                Found::Paused(cursor) => backlog.put_back(Watch { request, cursor }),
+            match self.next_blocker(&Walker::of(request), cursor, budget, &guard) {
+                Found::Nothing => self.grant(request, backlog, budget),
+                Found::Blocker(cursor, blocker) => self.watch(watch.at(cursor), blocker, backlog),
+                Found::Paused(cursor) => backlog.put_back(watch.at(cursor)),
             }
         }
         drop(guard);
@@ -318,20 +321,11 @@ impl Table {
 
     /// Lets the request wait until the blocker is released. If that has happened meanwhile, adds the watches of the
     /// blocker to the backlog.
-    fn watch(
-        &self,
-        request: &Arc<Request>,
-        cursor: Cursor,
-        blocker: &Arc<Request>,
-        backlog: &mut Backlog,
-    ) {
+    fn watch(&self, watch: Arc<Watch>, blocker: &Arc<Request>, backlog: &mut Backlog) {
+        let request = &Arc::clone(&watch.request);
         if request.about_to_watch(blocker) && request.is_counted() {
             self.waiting.add(1);
         }
-        let watch = Arc::new(Watch {
-            request: Arc::clone(request),
-            cursor,
-        });
         let mut garbage = Garbage::default();
         let missed = blocker.released.subscribe(watch, &mut garbage);
         backlog.add_garbage(garbage);

@@ -42,28 +42,44 @@ const WAKE: u64 = 1000;
 /// Waiters to wake, in the order of their grants. To be woken once no guard is held: waking runs the code
 /// of an executor, which may call back into the engine.
 #[derive(Default)]
-pub(crate) struct Wakes(VecDeque<Arc<Waiter>>);
+pub(crate) struct Wakes {
+    /// Most operations wake one waiter at most, so the first one needs no memory.
+    first: Option<Arc<Waiter>>,
+    rest: VecDeque<Arc<Waiter>>,
+}
 
 impl Wakes {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.first.is_none() && self.rest.is_empty()
+    }
+
+    fn push(&mut self, waiter: Arc<Waiter>) {
+        if self.is_empty() {
+            self.first = Some(waiter);
+        } else {
+            self.rest.push_back(waiter);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Arc<Waiter>> {
+        self.first.take().or_else(|| self.rest.pop_front())
     }
 
     /// Counts the wake-up, too.
     pub(crate) fn add(&mut self, waiter: Arc<Waiter>, budget: &mut Budget) {
         budget.spend(WAKE);
-        self.0.push_back(waiter);
+        self.push(waiter);
     }
 
     /// Adds the waiter of a task that no longer waits. It is dropped in its turn, which runs foreign code, too.
     pub(crate) fn add_retired(&mut self, waiter: Arc<Waiter>) {
         waiter.retire();
-        self.0.push_back(waiter);
+        self.push(waiter);
     }
 
     /// Wakes all of them. If a waker panics, the others stay.
     pub(crate) fn wake(&mut self) {
-        while let Some(waiter) = self.0.pop_front() {
+        while let Some(waiter) = self.pop() {
             waiter.wake();
         }
     }
@@ -128,7 +144,8 @@ impl Awaited for Event<Waiter> {
             return Poll::Pending;
         };
         // There may be other waiters among them, and no other thread will wake these.
-        let mut wakes = Wakes(missed.collect());
+        let mut wakes = Wakes::default();
+        missed.for_each(|waiter| wakes.push(waiter));
         finish(|| {
             wakes.wake();
             true
