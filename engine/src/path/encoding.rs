@@ -45,6 +45,22 @@ impl Encoder {
 
     pub(super) fn push_segment(&mut self, segment: &str) {
         let bytes = segment.as_bytes();
+        let end = self.len + bytes.len();
+        if end < INLINE {
+            // A loop over a few bytes is cheaper than a call to compare and one to copy them.
+            let mut is_plain = true;
+            for (to, byte) in self.inline[self.len..end].iter_mut().zip(bytes) {
+                *to = *byte;
+                is_plain &= *byte > ESCAPE;
+            }
+            if is_plain {
+                self.inline[end] = TERMINATOR;
+                self.len = end + 1;
+                self.depth += 1;
+                return;
+            }
+            // The escaped segment is longer, so it replaces all these bytes.
+        }
         if bytes.iter().all(|byte| *byte > ESCAPE) {
             self.push(bytes);
         } else {
