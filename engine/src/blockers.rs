@@ -12,11 +12,11 @@
 use crate::budget::Budget;
 use crate::clock::LIMIT;
 use crate::entries::{Found, Walker};
-use crate::home::Home;
 use crate::key::Key;
 use crate::listing::{COPY, info};
-use crate::request::Request;
+use crate::request::{Request, is_resting};
 use crate::resource::{Resource, ResourceSet};
+use crate::reuse::Home;
 use crate::stats::RequestInfo;
 use crate::sync::{Arc, Guard, pin};
 use crate::table::Table;
@@ -60,7 +60,7 @@ use std::fmt;
 /// ```
 pub struct Blockers {
     /// `None` for a request that is not in line.
-    table: Option<Home>,
+    space: Option<Home>,
     of: Waiting,
     /// Where the walk goes on; `None` at its end.
     at: Option<Cursor>,
@@ -70,47 +70,59 @@ pub struct Blockers {
 }
 
 /// The request that waits, or that would wait.
-enum Waiting {
-    Request(Arc<Request>),
-    Set { resources: ResourceSet, ticket: u64 },
+struct Waiting {
+    set: Set,
+    ticket: u64,
+}
+
+enum Set {
+    /// Of a request that waits. It may have another life later, with another ticket.
+    Of(Arc<Request>),
+    Given(ResourceSet),
 }
 
 impl Waiting {
     fn resources(&self) -> &[Resource] {
-        match self {
-            Waiting::Request(request) => &request.resources,
-            Waiting::Set { resources, .. } => resources,
+        match &self.set {
+            Set::Of(request) => &request.resources,
+            Set::Given(resources) => resources,
         }
     }
 
     fn walker(&self) -> Walker<'_> {
-        match self {
-            Waiting::Request(request) => Walker::of(request),
-            Waiting::Set { resources, ticket } => Walker {
-                resources,
-                ticket: *ticket,
-                own: None,
-                newest: None,
-            },
+        let own = match &self.set {
+            Set::Of(request) => Some(request),
+            Set::Given(_) => None,
+        };
+        Walker {
+            resources: self.resources(),
+            ticket: self.ticket,
+            births: self.ticket,
+            own,
+            newest: None,
+            met: None,
         }
     }
 }
 
 impl Blockers {
-    pub(crate) fn of_request(table: Option<Home>, request: Arc<Request>) -> Blockers {
-        Blockers::new(table, Waiting::Request(request))
+    pub(crate) fn of_request(space: Option<Home>, request: Arc<Request>) -> Blockers {
+        let ticket = request.ticket();
+        let set = Set::Of(request);
+        Blockers::new(space, Waiting { set, ticket })
     }
 
-    pub(crate) fn of_set(table: Home, resources: ResourceSet, token: u64) -> Blockers {
+    pub(crate) fn of_set(space: Home, resources: ResourceSet, token: u64) -> Blockers {
         // No ticket of an outstanding request is as large.
         let ticket = token.min(2 * LIMIT);
-        Blockers::new(Some(table), Waiting::Set { resources, ticket })
+        let set = Set::Given(resources);
+        Blockers::new(Some(space), Waiting { set, ticket })
     }
 
-    fn new(table: Option<Home>, of: Waiting) -> Blockers {
+    fn new(space: Option<Home>, of: Waiting) -> Blockers {
         Blockers {
-            at: table.is_some().then_some(Cursor::START),
-            table,
+            at: space.is_some().then_some(Cursor::START),
+            space,
             of,
             returned: HashSet::new(),
             budget: Budget::unlimited(),
@@ -150,14 +162,15 @@ impl Blockers {
         let guard = pin();
         let mut reached = None;
         while let Some(blocker) = self.next_request(&guard) {
-            let request = self.oldest_beside(&guard).unwrap_or(blocker);
+            let (request, ticket) = self.oldest_beside(&guard).unwrap_or(blocker);
             if request.granted.is_set() {
                 match info(&request) {
                     None => continue, // It has ended meanwhile, so the walk goes on behind it.
                     root => return root,
                 }
             }
-            self.of = Waiting::Request(Arc::clone(&request));
+            let set = Set::Of(Arc::clone(&request));
+            self.of = Waiting { set, ticket };
             self.at = Some(Cursor::START);
             reached = Some(request);
         }
@@ -166,18 +179,21 @@ impl Blockers {
 }
 
 impl Blockers {
-    /// The next request that the walk meets. `None` at its end, or if the budget is spent.
-    fn next_request(&mut self, guard: &Guard) -> Option<Arc<Request>> {
-        let Table { entries, clock, .. } = self.table.as_deref()?;
+    /// So many resting requests are passed on the way to the oldest request at a path.
+    const RESTING: usize = 8;
+
+    /// The next request that the walk meets, and its ticket. `None` at its end, or if the budget is spent.
+    fn next_request(&mut self, guard: &Guard) -> Option<(Arc<Request>, u64)> {
+        let Table { entries, clock, .. } = self.space.as_ref()?.table();
         while !self.budget.is_spent() {
             let cursor = self.at.take()?;
-            let walker = self.of.walker();
-            match entries.next_blocker(&walker, clock, cursor, &mut self.budget, guard) {
+            let walker = &mut self.of.walker();
+            match entries.next_blocker(walker, clock, cursor, &mut self.budget, guard) {
                 Found::Nothing => return None,
                 Found::Paused(cursor) => self.at = Some(cursor),
-                Found::Blocker(cursor, blocker) => {
+                Found::Blocker(cursor, blocker, ticket) => {
                     self.at = Some(cursor);
-                    return Some(Arc::clone(blocker));
+                    return Some((Arc::clone(blocker), ticket));
                 }
             }
         }
@@ -186,16 +202,27 @@ impl Blockers {
 
     /// The oldest of the requests beside the last one that the walk met: at the same path, in the same list, and
     /// blockers as well.
-    fn oldest_beside(&mut self, guard: &Guard) -> Option<Arc<Request>> {
-        let Table { entries, clock, .. } = self.table.as_deref()?;
+    fn oldest_beside(&mut self, guard: &Guard) -> Option<(Arc<Request>, u64)> {
+        let Table { entries, clock, .. } = self.space.as_ref()?.table();
         let (mode, met) = self.at.as_ref()?.place()?;
-        self.budget.search(met.path.as_bytes().len());
-        let oldest = entries
-            .list(mode)
-            .last_up_to(&Key::last(met.path.clone()), guard)?;
-        let is_blocker =
-            oldest.key().path == met.path && self.of.walker().waits_for(oldest.value(), clock);
-        is_blocker.then(|| Arc::clone(oldest.value()))
+        let mut last = Key::last(met.path.clone());
+        for _ in 0..=Blockers::RESTING {
+            self.budget.search(met.path.as_bytes().len());
+            let oldest = entries.list(mode).last_up_to(&last, guard)?;
+            if oldest.key().path != met.path {
+                return None;
+            }
+            if let Some(ticket) = self.of.walker().waits_for(oldest.value(), clock) {
+                return Some((Arc::clone(oldest.value()), ticket));
+            }
+            if !is_resting(oldest.value().ticket()) {
+                return None;
+            }
+            last = oldest.key().clone();
+            // No entry lies between the two keys.
+            last.identity -= 1;
+        }
+        None
     }
 }
 
@@ -205,9 +232,9 @@ impl Iterator for Blockers {
     fn next(&mut self) -> Option<RequestInfo> {
         // Each call pins anew, so a slow reader does not delay the reclamation of memory.
         let guard = pin();
-        while let Some(blocker) = self.next_request(&guard) {
-            if self.returned.insert(blocker.ticket())
-                && let Some(info) = info(&blocker)
+        while let Some((blocker, ticket)) = self.next_request(&guard) {
+            if self.returned.insert(ticket)
+                && let Some(info) = info(&blocker).filter(|info| info.token == ticket)
             {
                 self.budget.spend(COPY * info.resources.len() as u64);
                 return Some(info);

@@ -11,6 +11,9 @@
 //!     go back: it may stop at one of them and go on from there.
 //! T4. A depth is marked before an entry of that depth is inserted, and never unmarked.
 //!
+//! A request that rests is later than every other one. Its owner keeps its entries in the table, and they count as
+//! inserted when its next life is published. So T1 to T3 hold for each life.
+//!
 //! # No request is missed
 //! If the ticket of R is smaller than that of S, then R's number was drawn from the clock before S's, and
 //! R was published before it was drawn. Draws are read-modify-writes of one word. So R's marks and entries
@@ -18,8 +21,9 @@
 
 use crate::budget::Budget;
 use crate::clock::Clock;
+use crate::counters::{Counters, Zones};
 use crate::key::{Key, Marks};
-use crate::request::Request;
+use crate::request::{Request, is_resting};
 use crate::resource::{Mode, Resource};
 use crate::sync::{
     Arc, AtomicU64, CachePadded, Entry, Guard, Inserted, List, Ordering, TRY_STEPS_EVERY, fence,
@@ -40,6 +44,8 @@ const RECLAIM: u64 = 50_000;
 pub(crate) struct Entries {
     writes: Section,
     reads: Section,
+    /// What was inserted, for requests that rest.
+    counters: Counters,
     /// Hides the addresses in the places of listings.
     pub(crate) secret: RandomState,
 }
@@ -55,11 +61,35 @@ struct Section {
 pub(crate) struct Walker<'a> {
     pub(crate) resources: &'a [Resource],
     pub(crate) ticket: u64,
+    /// Entries that were born later are passed over where a span begins.
+    pub(crate) births: u64,
     /// The request itself, if it is in the table.
     pub(crate) own: Option<&'a Arc<Request>>,
     /// The result of [`Entries::publish`], for the first step of the walk. A walk that has waited or paused
     /// does not have it.
     pub(crate) newest: Option<&'a Newest<'a>>,
+    /// What the walk meets, if the request wants to know it.
+    pub(crate) met: Option<&'a mut Met>,
+}
+
+/// The requests that a walk has met, besides the own one.
+#[derive(Default)]
+pub(crate) struct Met {
+    pub(crate) any: bool,
+    /// Some of those that rest, to be cleared away.
+    pub(crate) resting: Vec<Arc<Request>>,
+}
+
+impl Met {
+    /// So many at most are cleared away after one walk.
+    const MOST: usize = 16;
+
+    fn add(&mut self, other: &Arc<Request>, order: u64) {
+        self.any = true;
+        if is_resting(order) && self.resting.len() < Met::MOST {
+            self.resting.push(Arc::clone(other));
+        }
+    }
 }
 
 /// The entry of a request of one resource, a write, that drew the number of its birth.
@@ -80,12 +110,18 @@ impl Newest<'_> {
 }
 
 impl<'a> Walker<'a> {
+    /// Larger than every birth.
+    pub(crate) const ALL_BIRTHS: u64 = u64::MAX >> 1;
+
     pub(crate) fn of(request: &'a Arc<Request>) -> Walker<'a> {
+        let ticket = request.ticket();
         Walker {
             resources: &request.resources,
-            ticket: request.ticket(),
+            ticket,
+            births: ticket,
             own: Some(request),
             newest: None,
+            met: None,
         }
     }
 
@@ -98,18 +134,23 @@ impl<'a> Walker<'a> {
         newest.is_some_and(|newest| newest.is_clear(only))
     }
 
-    /// Whether it has to wait for another request that conflicts.
-    pub(crate) fn waits_for(&self, other: &Arc<Request>, clock: &Clock) -> bool {
-        !self.own.is_some_and(|own| Arc::ptr_eq(own, other))
-            && other.order(clock) < self.ticket
-            && !other.released.is_set()
+    /// The ticket of another request that conflicts, if it has to wait for that one.
+    pub(crate) fn waits_for(&mut self, other: &Arc<Request>, clock: &Clock) -> Option<u64> {
+        if self.own.is_some_and(|own| Arc::ptr_eq(own, other)) {
+            return None;
+        }
+        let order = other.order(clock);
+        if let Some(met) = &mut self.met {
+            met.add(other, order);
+        }
+        (order < self.ticket && !other.released.is_set()).then_some(order)
     }
 }
 
 /// Where a walk ends or pauses.
 pub(crate) enum Found<'g> {
-    /// A request that the walker has to wait for, and the cursor that stands on it.
-    Blocker(Cursor, &'g Arc<Request>),
+    /// A request that the walker has to wait for, its ticket, and the cursor that stands on it.
+    Blocker(Cursor, &'g Arc<Request>, u64),
     /// There is no such request, and there never will be.
     Nothing,
     /// The budget is spent. The walk goes on at this cursor.
@@ -117,12 +158,29 @@ pub(crate) enum Found<'g> {
 }
 
 impl Entries {
-    pub(crate) fn new() -> Entries {
+    /// An empty table. Each list has so many pairs of counters, a power of two.
+    pub(crate) fn new(counters: usize) -> Entries {
         Entries {
             writes: Section::new(),
             reads: Section::new(),
+            counters: Counters::new(counters),
             secret: RandomState::new(),
         }
+    }
+
+    fn marks(&self) -> [u64; 2] {
+        [&self.writes, &self.reads].map(|section| section.marks.load(Ordering::SeqCst))
+    }
+
+    /// The zones of some resources, in which a request is interested from now on. `None` if a path is too deep.
+    pub(crate) fn zones(&self, resources: &[Resource]) -> Option<Zones> {
+        Zones::new(resources, self.marks(), &self.counters)
+    }
+
+    /// A sum that has changed when an entry was inserted in the zones. `None` if the zones have grown.
+    #[inline]
+    pub(crate) fn near(&self, zones: &Zones) -> Option<u64> {
+        (self.marks() == zones.marks).then(|| self.counters.sum(zones))
     }
 
     /// The number of entries; approximate while other threads insert and remove.
@@ -153,7 +211,7 @@ impl Entries {
         guard: &'g Guard,
     ) -> Option<Option<Newest<'g>>> {
         let [only] = &*request.resources else {
-            if !self.insert(request, inserted, budget, guard) {
+            if !self.insert_all(request, inserted, budget, guard) {
                 return None;
             }
             request.publish(clock);
@@ -161,14 +219,14 @@ impl Entries {
         };
         *inserted = 1;
         budget.search(only.path.as_bytes().len());
-        let own = self.section(only.mode).insert(only, request, guard);
+        let own = self.insert(only, request, guard);
         let ticket = request.publish(clock);
         let is_newest = only.mode == Mode::Write && ticket.cast_signed() == request.birth;
         Some(is_newest.then_some(Newest(own)))
     }
 
     /// Inserts entries, beginning with the one of this index; `false` if the budget is spent before the last one.
-    pub(crate) fn insert(
+    pub(crate) fn insert_all(
         &self,
         request: &Arc<Request>,
         inserted: &mut usize,
@@ -179,11 +237,22 @@ impl Entries {
             if budget.is_spent() {
                 return false;
             }
-            self.section(resource.mode).insert(resource, request, guard);
+            self.insert(resource, request, guard);
             *inserted += 1;
             budget.search(resource.path.as_bytes().len());
         }
         true
+    }
+
+    fn insert<'g>(
+        &'g self,
+        resource: &Resource,
+        request: &Arc<Request>,
+        guard: &'g Guard,
+    ) -> Inserted<'g, 'g, Key, Arc<Request>> {
+        let inserted = (self.section(resource.mode)).insert(resource, request, guard);
+        self.counters.count(resource);
+        inserted
     }
 
     /// Removes entries of a request of which the first `left` ones are inserted, the last one first: a request is
@@ -215,13 +284,13 @@ impl Entries {
     /// The walk pauses once the budget is spent, but not before it has visited an entry or left a span.
     pub(crate) fn next_blocker<'g>(
         &'g self,
-        walker: &Walker<'_>,
+        walker: &mut Walker<'_>,
         clock: &Clock,
         cursor: Cursor,
         budget: &mut Budget,
         guard: &'g Guard,
     ) -> Found<'g> {
-        let mut walk = Walk::new(walker.resources, walker.ticket, cursor);
+        let mut walk = Walk::new(walker.resources, walker.births, cursor);
         let mut fronts = [Front::START, Front::START];
         while let Some(mode) = walk.list() {
             let section = self.section(mode);
@@ -235,9 +304,9 @@ impl Entries {
                 let path_bytes = walk.begin_span();
                 let mut entry = section.enter_span(&walk, front, budget, guard);
                 while let Some(here) = entry.as_ref().filter(|here| walk.holds(&here.key().path)) {
-                    if walker.waits_for(here.value(), clock) {
+                    if let Some(ticket) = walker.waits_for(here.value(), clock) {
                         fence_after_walk();
-                        return Found::Blocker(walk.stop_at(here.key()), here.value());
+                        return Found::Blocker(walk.stop_at(here.key()), here.value(), ticket);
                     }
                     budget.step(path_bytes);
                     if budget.is_spent() {
@@ -403,7 +472,7 @@ mod tests {
     #[test]
     fn ancestors_beside_siblings_cost_steps_and_no_searches() {
         const DEPTH: usize = 1000;
-        let table = Table::new(1);
+        let table = Table::new(1, 1);
         let branch = |depth: usize| std::iter::repeat_n("m", depth);
         let mut beside = Vec::new();
         for depth in 0..DEPTH {
@@ -411,19 +480,21 @@ mod tests {
             beside.push(Resource::read(branch(depth).chain(["b"])));
         }
         let beside = ResourceSet::collect(beside).expect("within the limits");
-        table.enter(beside).expect("open");
+        table.enter(beside, &mut Met::default()).expect("open");
         let deep = [Resource::write(Path::from_iter(branch(DEPTH)))];
-        let walker = Walker {
+        let mut walker = Walker {
             resources: &deep,
             ticket: table.clock.now(),
+            births: Walker::ALL_BIRTHS,
             own: None,
             newest: None,
+            met: None,
         };
         // 2000 searches would cost 3 ms.
         let budget = &mut Budget::new(600);
         let guard = pin();
         let found =
-            (table.entries).next_blocker(&walker, &table.clock, Cursor::START, budget, &guard);
+            (table.entries).next_blocker(&mut walker, &table.clock, Cursor::START, budget, &guard);
         assert!(matches!(found, Found::Nothing), "the budget is spent");
     }
 }

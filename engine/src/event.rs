@@ -25,7 +25,8 @@
 //! later in the order of the word and sees SET.
 //!
 //! The first place is entered once at most, because one announcement is the first. So no subscriber is ever in the
-//! hands of a thread that takes it out to make room for another one. It stays there when it retires.
+//! hands of a thread that takes it out to make room for another one. It stays there when it retires. A subscriber that
+//! announces itself may also give up and enter no place.
 
 mod nodes;
 mod purge;
@@ -51,6 +52,12 @@ const CHAINED: u32 = 4;
 pub(crate) trait Subscriber {
     /// Whether it no longer waits, so that serving it has no effect. A retired subscriber stays retired.
     fn is_retired(&self) -> bool;
+}
+
+/// The place of a subscriber that has announced itself.
+pub(crate) enum Announced {
+    First,
+    Chained,
 }
 
 pub(crate) struct Event<T> {
@@ -86,27 +93,45 @@ impl<T: Subscriber> Event<T> {
         (before & SET == 0).then(|| self.take(before))
     }
 
-    /// Adds a subscriber.
-    ///
-    /// If the event is set, the caller must serve the resulting subscribers, because no other thread
-    /// will. They include this one, unless another thread has just taken it to serve it.
-    pub(crate) fn subscribe(
-        &self,
-        subscriber: Arc<T>,
-        garbage: &mut Garbage<T>,
-    ) -> Option<Subscribers<T>> {
+    /// Whether a subscriber has announced itself. Leaves the word as it was.
+    pub(crate) fn is_announced(&self) -> bool {
+        // A swap, because it must come before or after each announcement in the order of the word: an announcement
+        // that comes later happens after all that this thread did before. A subscriber that announces itself
+        // between the two lines is not lost, since the second line keeps its bits.
+        let before = self.word.swap(0, Ordering::AcqRel);
+        if before != 0 {
+            self.word.fetch_or(before, Ordering::AcqRel);
+        }
+        before != 0
+    }
+
+    /// Announces a subscriber, which enters its place next, or never. `None` if the event is set.
+    pub(crate) fn announce(&self) -> Option<Announced> {
         // E1. AcqRel: the announcement comes before or after `set` in the order of the word.
         let mut before = self.word.fetch_or(ANNOUNCED, Ordering::AcqRel);
         if before & (SET | ANNOUNCED) == 0 {
-            self.first.put(subscriber);
-            return self.missed();
+            return Some(Announced::First);
         }
         if before & SET == 0 {
             // E1, for the other place.
             before = self.word.fetch_or(CHAINED, Ordering::AcqRel);
         }
-        if before & SET != 0 {
-            return Some(Subscribers::one(subscriber));
+        (before & SET == 0).then_some(Announced::Chained)
+    }
+
+    /// Adds a subscriber that has announced itself.
+    ///
+    /// If the event was set meanwhile, the caller must serve the resulting subscribers, because no other thread
+    /// will. They include this one, unless another thread has just taken it to serve it.
+    pub(crate) fn enter(
+        &self,
+        place: Announced,
+        subscriber: Arc<T>,
+        garbage: &mut Garbage<T>,
+    ) -> Option<Subscribers<T>> {
+        if let Announced::First = place {
+            self.first.put(subscriber);
+            return self.missed();
         }
         let mut own = Nodes::default();
         own.push(subscriber);
@@ -202,8 +227,10 @@ mod tests {
         Arc::new(Flagged(AtomicBool::new(false)))
     }
 
-    fn subscribe(event: &Event<Flagged>, one: &Arc<Flagged>) -> Option<Subscribers<Flagged>> {
-        event.subscribe(Arc::clone(one), &mut Garbage::default())
+    fn subscribe(event: &Event<Flagged>, one: &Arc<Flagged>) {
+        let place = event.announce().expect("not set");
+        let missed = event.enter(place, Arc::clone(one), &mut Garbage::default());
+        assert!(missed.is_none());
     }
 
     fn retire(event: &Event<Flagged>) {
@@ -218,10 +245,10 @@ mod tests {
         let event = Event::new();
         let waiting: Vec<_> = (0..3).map(|_| flagged()).collect();
         for one in &waiting {
-            assert!(subscribe(&event, one).is_none());
+            subscribe(&event, one);
             for _ in 0..1000 {
                 let retired = flagged();
-                assert!(subscribe(&event, &retired).is_none());
+                subscribe(&event, &retired);
                 retired.0.store(true, Ordering::Relaxed);
                 retire(&event);
             }
@@ -249,7 +276,7 @@ mod tests {
         let event = Event::new();
         let all: Vec<_> = (0..3).map(|_| flagged()).collect();
         for (before, one) in all.iter().enumerate() {
-            assert!(subscribe(&event, one).is_none());
+            subscribe(&event, one);
             assert_eq!(event.chained() as usize, before);
         }
         let taken = event.set().unwrap();
@@ -259,10 +286,22 @@ mod tests {
     }
 
     #[test]
-    fn a_late_subscriber_is_handed_back() {
-        let event = Event::new();
+    fn a_late_subscriber_is_told() {
+        let event = Event::<Flagged>::new();
+        let place = event.announce().expect("not set");
         assert_eq!(event.set().unwrap().count(), 0);
         assert!(event.set().is_none());
-        assert_eq!(subscribe(&event, &flagged()).unwrap().count(), 1);
+        assert!(event.announce().is_none());
+        let late = event.enter(place, flagged(), &mut Garbage::default());
+        assert_eq!(late.unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_look_for_announcements_keeps_them() {
+        let event = Event::<Flagged>::new();
+        assert!(!event.is_announced());
+        subscribe(&event, &flagged());
+        assert!(event.is_announced() && event.is_announced());
+        assert_eq!(event.set().unwrap().count(), 1);
     }
 }

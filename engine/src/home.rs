@@ -1,54 +1,59 @@
-//! Homes: the references that keep a table alive, each on lines of memory of its own.
+//! Homes: the references that keep a space of paths alive, each on lines of memory of its own.
 //!
-//! Every lock counts a reference to its table. A single count would be a line of memory that every lock and every
-//! release of all threads write. So a table has several homes, and a lock counts a reference to the home of the thread
+//! Every lock counts a reference to its space. A single count would be a line of memory that every lock and every
+//! release of all threads write. So a space has several homes, and a lock counts a reference to the home of the thread
 //! that made it.
 //!
 //! ```text
-//!   Lock ────────► a home ────────► Table
+//!   Lock ────────► a home ────────► Space
 //!   LockManager ─► all homes ─────────▲
 //! ```
 
 use crate::sync::{Arc, CachePadded, thread_number};
-use crate::table::Table;
 use std::ops::Deref;
 
 const HOMES: usize = 8;
 
-/// A reference to a table, counted at one of its homes.
+/// A reference to a space, counted at one of its homes.
 ///
 /// The padding moves the content to other lines than the count, which lies before it.
-#[derive(Clone)]
-pub(crate) struct Home(Arc<CachePadded<Arc<Table>>>);
+pub(crate) struct Home<S>(Arc<CachePadded<Arc<S>>>);
 
-impl Home {
-    pub(crate) fn new(table: Arc<Table>) -> Home {
-        Home(Arc::new(CachePadded::new(table)))
+impl<S> Home<S> {
+    pub(crate) fn new(space: Arc<S>) -> Home<S> {
+        Home(Arc::new(CachePadded::new(space)))
     }
 }
 
-impl Deref for Home {
-    type Target = Table;
+impl<S> Clone for Home<S> {
+    #[inline]
+    fn clone(&self) -> Home<S> {
+        Home(Arc::clone(&self.0))
+    }
+}
+
+impl<S> Deref for Home<S> {
+    type Target = S;
 
     #[inline]
-    fn deref(&self) -> &Table {
+    fn deref(&self) -> &S {
         &self.0
     }
 }
 
-/// All homes of a table.
-pub(crate) struct Homes(CachePadded<[Home; HOMES]>);
+/// All homes of a space.
+pub(crate) struct Homes<S>(CachePadded<[Home<S>; HOMES]>);
 
-impl Homes {
-    pub(crate) fn new(table: Table) -> Homes {
-        let table = Arc::new(table);
-        let home = |_| Home::new(Arc::clone(&table));
+impl<S> Homes<S> {
+    pub(crate) fn new(space: S) -> Homes<S> {
+        let space = Arc::new(space);
+        let home = |_| Home::new(Arc::clone(&space));
         Homes(CachePadded::new(std::array::from_fn(home)))
     }
 
     /// The home of the thread.
     #[inline]
-    pub(crate) fn of_thread(&self) -> &Home {
+    pub(crate) fn of_thread(&self) -> &Home<S> {
         &self.0[thread_number() % HOMES]
     }
 
@@ -65,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_thread_has_one_home_and_the_homes_share_no_line() {
-        let homes = Homes::new(Table::new(1));
+        let homes = Homes::new(());
         let own = homes.of_thread();
         assert!(std::ptr::eq(own, homes.of_thread()));
         let mut lines: Vec<usize> = (homes.0.iter())

@@ -65,6 +65,11 @@ impl Marks {
         1 << depth.min(Marks::LAST)
     }
 
+    /// The marks of all depths above this one.
+    pub(crate) fn above(depth: usize) -> u64 {
+        Marks::of(depth) - 1
+    }
+
     /// The first depth from this one on that may have entries.
     pub(crate) fn first_from(self, depth: usize) -> Option<usize> {
         match self.0 >> depth.min(Marks::LAST) {

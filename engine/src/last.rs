@@ -2,7 +2,7 @@
 
 use crate::backlog::Backlog;
 use crate::budget::Budget;
-use crate::home::Home;
+use crate::reuse::Home;
 use crate::sync::pin;
 use crate::table::Entry;
 use crate::waiter::{Awaited, Wait};
@@ -28,7 +28,8 @@ impl Last {
         let mut backlog = Backlog::default();
         let guard = pin();
         let budget = &mut Budget::new(Last::BUDGET);
-        let entered = (self.table).enter_in_part(&mut self.entry, &mut backlog, budget, &guard);
+        let entered =
+            (self.table).enter_in_part(&mut self.entry, None, &mut backlog, budget, &guard);
         // At once: the task may leave this future unpolled for a long time, and others must not wait for that.
         self.table.complete(backlog, guard);
         match entered {

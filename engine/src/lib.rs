@@ -30,6 +30,9 @@
 //! | [`try_lock`](LockManager::try_lock)`(set)` | only if the set is free | a [`Lock`] or `None`, at once |
 //! | [`enqueue`](LockManager::enqueue)`(set)` | at the call | a [`Pending`], at once |
 //!
+//! A set that is locked again and again is best [prepared](LockManager::prepare): the locks of a [`PreparedSet`] are the
+//! fastest.
+//!
 //! For code that must not be kept busy, each operation with much to do has a form in steps of bounded length:
 //! [`enqueue_in_steps`](LockManager::enqueue_in_steps), [`Lock::release_in_steps`], [`Lock::narrow_in_steps`],
 //! [`Pending::withdraw_in_steps`] and [`LockManager::close_in_steps`].
@@ -72,6 +75,13 @@
 //! released, the walk goes on from where it stopped, and at its end the request is granted. Each source
 //! file argues why its part is correct; begin with `entries.rs`.
 //!
+//! # Requests that rest
+//!
+//! A request that was granted at once may *rest* when it is released. Its entries stay in the table, and the next lock of
+//! the same set takes the request up again, with a new token. While it rests it is not outstanding: it delays no other
+//! request, and it is neither listed nor counted. Counters tell whether anything was inserted near its resources since
+//! it was alone there. If not, the next lock is granted without a look at the table. `reuse/mod.rs` has the argument.
+//!
 //! # Trade-offs
 //!
 //! - Strict order is not the fastest order: a large waiting request keeps back later, smaller
@@ -95,6 +105,7 @@ mod backlog;
 mod blockers;
 mod budget;
 mod clock;
+mod counters;
 mod entries;
 mod error;
 mod event;
@@ -105,9 +116,11 @@ mod listing;
 mod lock;
 mod manager;
 mod narrow;
+mod options;
 mod path;
 mod request;
 mod resource;
+mod reuse;
 mod stats;
 mod sync;
 mod table;
@@ -120,8 +133,10 @@ pub use error::{BadPlace, LockError, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES, N
 pub use listing::{Place, Requests};
 pub use lock::{Lock, Pending};
 pub use manager::LockManager;
+pub use options::Options;
 pub use path::Path;
 pub use resource::{Mode, Resource};
+pub use reuse::{PreparedLock, PreparedPending, PreparedSet};
 pub use stats::{RequestInfo, RequestState, Stats};
 pub use work::{Entering, Work};
 

@@ -8,13 +8,12 @@
 //! throughout is met at its first resource, by exactly one of the parts.
 
 use crate::budget::Budget;
-use crate::clock::CLOSED;
 use crate::error::{BadPlace, MAX_PATH_BYTES};
-use crate::home::Home;
 use crate::key::Key;
 use crate::path::Path;
-use crate::request::Request;
+use crate::request::{Request, is_ticket};
 use crate::resource::Mode;
+use crate::reuse::Home;
 use crate::stats::{RequestInfo, RequestState};
 use crate::sync::pin;
 use crate::table::Table;
@@ -103,23 +102,23 @@ pub(crate) const COPY: u64 = 30;
 
 /// The outstanding requests from a place on; see [`LockManager::requests`](crate::LockManager::requests).
 pub struct Requests {
-    table: Home,
+    space: Home,
     /// The list, and the key of the last entry that was passed. `None` at the end of the listing.
     at: Option<(Mode, Option<Key>)>,
     budget: Budget,
 }
 
 impl Requests {
-    pub(crate) fn new(table: Home, place: &Place) -> Requests {
+    pub(crate) fn new(space: Home, place: &Place) -> Requests {
         let last = place.last.as_ref().map(|last| Key {
             path: last.path.clone(),
             birth: last.birth,
-            identity: (last.hidden_identity ^ pad(&table, place.mode, &last.path, last.birth))
+            identity: (last.hidden_identity ^ pad(&space, place.mode, &last.path, last.birth))
                 as usize,
         });
         Requests {
             at: Some((place.mode, last)),
-            table,
+            space,
             budget: Budget::unlimited(),
         }
     }
@@ -142,7 +141,7 @@ impl Requests {
         let last = key.as_ref().map(|key| Last {
             path: key.path.clone(),
             birth: key.birth,
-            hidden_identity: key.identity as u64 ^ pad(&self.table, *mode, &key.path, key.birth),
+            hidden_identity: key.identity as u64 ^ pad(&self.space, *mode, &key.path, key.birth),
         });
         Some(Place { mode: *mode, last })
     }
@@ -167,7 +166,7 @@ impl Iterator for Requests {
             self.budget
                 .search(after.as_ref().map_or(0, |key| key.path.as_bytes().len()));
             let bound = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let mut entry = self.table.entries.list(*mode).seek(bound, &guard);
+            let mut entry = self.space.entries.list(*mode).seek(bound, &guard);
             while let Some(here) = entry {
                 self.budget.step(0);
                 let first = &here.value().resources[0];
@@ -195,12 +194,17 @@ impl fmt::Debug for Requests {
     }
 }
 
-/// A request as it is listed; `None` if it is entering, was refused or has left.
+/// A request as it is listed; `None` if it is entering, rests, was refused or has left.
 pub(crate) fn info(request: &Request) -> Option<RequestInfo> {
     let token = request.ticket();
+    if !is_ticket(token) {
+        return None;
+    }
     let acquired = request.granted.is_set();
-    // `granted` is read before `released`: a withdrawal sets `granted`, too, after `released`.
-    if token >= CLOSED || request.released.is_set() {
+    let is_waiting = request.has_waited() && !acquired;
+    // `granted` is read before `released`: a withdrawal sets `granted`, too, after `released`. And it is read before
+    // the ticket is read again: a request takes it back only after the life with this ticket has ended.
+    if !acquired && !is_waiting || request.released.is_set() || request.ticket() != token {
         return None;
     }
     Some(RequestInfo {
@@ -219,6 +223,7 @@ pub(crate) fn info(request: &Request) -> Option<RequestInfo> {
 mod tests {
     use super::*;
     use crate::resource::{Resource, ResourceSet};
+    use crate::reuse::Space;
     use crate::sync::Arc;
     use crate::{Lock, LockManager};
 
@@ -235,6 +240,7 @@ mod tests {
                 .publish(&request, &mut 0, &table.clock, budget, &guard)
                 .is_some();
             assert!(is_published, "the budget is unlimited");
+            request.granted.set_without_subscribers();
             request
         };
         (0..count).map(twin).collect()
@@ -261,7 +267,7 @@ mod tests {
 
     #[test]
     fn pages_list_requests_with_one_path_and_one_birth_once() {
-        let table = Home::new(Arc::new(Table::new(1)));
+        let table = Home::new(Arc::new(Space::new(1, 0, false)));
         let twins = twins(&table, 10);
         for size in 1..=11 {
             let mut tokens = tokens_in_pages(&table, size);
@@ -276,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_place_does_not_show_the_address_of_a_request() {
-        let table = Home::new(Arc::new(Table::new(1)));
+        let table = Home::new(Arc::new(Space::new(1, 0, false)));
         let twin = &twins(&table, 1)[0];
         let mut listing = Requests::new(table.clone(), &Place::START);
         listing.next().expect("one request");
@@ -285,7 +291,7 @@ mod tests {
         let address = Arc::as_ptr(twin).addr() as u64;
         assert_ne!(shown, address);
         // Another manager hides it in another way.
-        let other = Home::new(Arc::new(Table::new(1)));
+        let other = Home::new(Arc::new(Space::new(1, 0, false)));
         let (_, key) = Requests::new(other, &place).at.expect("not the end");
         assert_ne!(key.expect("an entry").identity as u64, address);
         remove(&table, twin);

@@ -3,13 +3,14 @@
 use crate::backlog::Backlog;
 use crate::blockers::Blockers;
 use crate::error::{LockError, NarrowError};
-use crate::home::Home;
 use crate::narrow::Narrowing;
 use crate::request::Request;
-use crate::resource::{Resource, ResourceSet};
+use crate::resource::{Resource, ResourceSet, Wanted};
+use crate::reuse::{Held, Home, Owner};
 use crate::sync::{Arc, pin};
 use crate::waiter::{Subscription, block_on};
 use crate::work::Work;
+use std::borrow::Borrow;
 use std::fmt;
 use std::future::Future;
 use std::mem;
@@ -17,50 +18,62 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-/// A request in the lock table. Dropping it takes the request out again.
+/// A request in the lock table. Dropping it ends the request.
 struct Entered {
-    /// `None` once the request leaves in steps.
-    table: Option<Home>,
-    request: Arc<Request>,
+    space: Home,
+    /// `None` once the request ends.
+    held: Option<Held>,
 }
 
 impl Entered {
+    #[inline]
+    fn request(&self) -> &Arc<Request> {
+        let held = self.held.as_ref();
+        held.expect("only taken when the handle is dropped")
+            .request()
+    }
+
     /// Takes back the request of a lock whose narrowing has not come to its ticket (N1).
+    #[inline]
     fn settle(&mut self) {
-        if let Some(before) = self.request.give_up() {
-            self.request = before;
+        if let Some(Held::New(request)) = &mut self.held
+            && let Some(before) = request.give_up()
+        {
+            *request = before;
         }
     }
 
     fn narrow_in_steps(&mut self, resources: ResourceSet) -> Result<Work, NarrowError> {
-        let held = &self.request.resources;
+        let held = &self.request().resources;
         if let Some(resource) = held.first_not_covered(&resources) {
             let resource = resource.clone();
             return Err(NarrowError::NotCovered { resource });
         }
-        let is_same = **held == *resources;
-        let Some(table) = self.table.clone().filter(|_| !is_same) else {
+        if **held == *resources {
             return Ok(Work::DONE);
-        };
+        }
         self.settle();
-        let narrowing = Narrowing::new(&self.request, resources);
-        self.request = Arc::clone(narrowing.narrowed());
-        Ok(Work::narrowing(table, narrowing))
+        let narrowing = Narrowing::new(self.request(), resources);
+        let narrowed = Held::New(Arc::clone(narrowing.narrowed()));
+        if let Some(old) = self.held.replace(narrowed) {
+            self.space.forget(old);
+        }
+        Ok(Work::narrowing(self.space.clone(), narrowing))
     }
 
-    fn leave_in_steps(mut self) -> Work {
+    fn end_in_steps(mut self) -> Work {
         self.settle();
-        let request = Arc::clone(&self.request);
-        let inserted = request.resources.len();
-        (self.table.take()).map_or(Work::DONE, |table| Work::leaving(table, request, inserted))
+        let space = self.space.clone();
+        (self.held.take()).map_or(Work::DONE, |held| Work::ending(space, held))
     }
 }
 
 impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
         self.settle();
-        if let Some(table) = &self.table {
-            table.leave(&self.request);
+        if let Some(held) = self.held.take() {
+            self.space.leave(held);
         }
     }
 }
@@ -80,13 +93,13 @@ impl Lock {
     /// largest token that it has seen and refuses smaller ones. This fences off a paused former holder.
     #[must_use]
     pub fn token(&self) -> u64 {
-        self.0.request.token()
+        self.0.request().token()
     }
 
     /// The locked resources, ordered by path, without the resources that another one covers.
     #[must_use]
     pub fn resources(&self) -> &[Resource] {
-        &self.0.request.resources
+        &self.0.request().resources
     }
 
     /// Narrows the lock to a set that it covers: each new path is at or below a locked one, and each write at or below
@@ -124,7 +137,7 @@ impl Lock {
     /// ```
     pub fn narrow(
         &mut self,
-        resources: impl IntoIterator<Item = Resource>,
+        resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<(), NarrowError> {
         self.narrow_in_steps(resources).map(drop)
     }
@@ -145,7 +158,7 @@ impl Lock {
     /// As [`narrow`](Lock::narrow).
     pub fn narrow_in_steps(
         &mut self,
-        resources: impl IntoIterator<Item = Resource>,
+        resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Work, NarrowError> {
         self.0.narrow_in_steps(ResourceSet::collect(resources)?)
     }
@@ -164,7 +177,7 @@ impl Lock {
     /// Nothing happens before the first step. [`Work::has_left`] says when the lock is released, and the end of the
     /// `Work` when the later requests that waited only for this one are granted.
     pub fn release_in_steps(self) -> Work {
-        self.0.leave_in_steps()
+        self.0.end_in_steps()
     }
 }
 
@@ -245,61 +258,113 @@ pub struct Pending {
 
 enum State {
     Entered(Entered),
-    /// A poll has returned the lock.
-    Resolved(Arc<Request>),
+    /// A poll has returned the lock. The request may have another life by now.
+    Resolved {
+        request: Arc<Request>,
+        token: u64,
+    },
 }
 
 impl Pending {
     /// Takes a place in line.
     #[inline]
-    pub(crate) fn enter(table: Home, resources: ResourceSet) -> Result<Pending, LockError> {
-        let (request, backlog) = table.enter(resources)?;
-        Ok(Pending::of_entered(table, request, backlog))
+    pub(crate) fn enter<R: Borrow<Resource> + Into<Resource>>(
+        space: Home,
+        wanted: Wanted<R>,
+    ) -> Result<Pending, LockError> {
+        match space.find(&wanted) {
+            Some(owner) => Pending::again(space, owner),
+            None => Pending::enter_new(space, wanted.into_set()),
+        }
+    }
+
+    /// As [`Pending::enter`], with a set that was collected before.
+    pub(crate) fn enter_set(space: Home, resources: ResourceSet) -> Result<Pending, LockError> {
+        match space.find(&resources) {
+            Some(owner) => Pending::again(space, owner),
+            None => Pending::enter_new(space, resources),
+        }
+    }
+
+    /// Takes a place in line, if the set looks free.
+    pub(crate) fn try_enter<R: Borrow<Resource> + Into<Resource>>(
+        space: &Home,
+        wanted: Wanted<R>,
+    ) -> Result<Option<Pending>, LockError> {
+        let Some(owner) = space.find(&wanted) else {
+            let resources = wanted.into_set();
+            let is_free = space.is_free(&resources)?;
+            return is_free
+                .then(|| Pending::enter_new(space.clone(), resources))
+                .transpose();
+        };
+        let is_free = space.looks_free(&owner);
+        if is_free != Ok(true) {
+            space.put_back(owner);
+            return is_free.map(|_| None);
+        }
+        Pending::again(space.clone(), owner).map(Some)
+    }
+
+    #[inline]
+    pub(crate) fn enter_new(space: Home, resources: ResourceSet) -> Result<Pending, LockError> {
+        let (request, backlog) = space.enter(resources)?;
+        Ok(Pending::complete(space, Held::New(request), backlog))
+    }
+
+    /// Takes a place in line with a request that rests.
+    #[inline]
+    pub(crate) fn again(space: Home, mut owner: Box<Owner>) -> Result<Pending, LockError> {
+        let backlog = space.again(&mut owner)?;
+        Ok(Pending::complete(space, Held::Again(owner), backlog))
     }
 
     /// Takes the place in line of a token.
     pub(crate) fn restore(
-        table: Home,
+        space: Home,
         token: u64,
         resources: ResourceSet,
     ) -> Result<Pending, LockError> {
-        let (request, backlog) = table.restore(token, resources)?;
-        Ok(Pending::of_entered(table, request, backlog))
+        let (request, backlog) = space.restore(token, resources)?;
+        Ok(Pending::complete(space, Held::New(request), backlog))
     }
 
     #[inline]
-    fn of_entered(table: Home, request: Arc<Request>, backlog: Backlog) -> Pending {
+    fn complete(space: Home, held: Held, backlog: Backlog) -> Pending {
         if backlog.is_empty() {
-            return Pending::of(table, request);
+            return Pending::of(space, held);
         }
-        let pending = Pending::of(table.clone(), request);
+        let pending = Pending::of(space.clone(), held);
         // A waker may panic. By now the request has an owner that takes it out of the table.
-        table.complete(backlog, pin());
+        space.complete(backlog, pin());
         pending
     }
 
     /// The handle of a request that has entered.
     #[inline]
-    pub(crate) fn of(table: Home, request: Arc<Request>) -> Pending {
-        let table = Some(table);
+    pub(crate) fn of(space: Home, held: Held) -> Pending {
+        let held = Some(held);
         Pending {
             subscription: Subscription::default(),
-            state: State::Entered(Entered { table, request }),
+            state: State::Entered(Entered { space, held }),
         }
     }
 
     #[inline]
     fn request(&self) -> &Arc<Request> {
         match &self.state {
-            State::Entered(entered) => &entered.request,
-            State::Resolved(request) => request,
+            State::Entered(entered) => entered.request(),
+            State::Resolved { request, .. } => request,
         }
     }
 
     /// The fencing token that the lock will have; see [`Lock::token`]. It is the place in line.
     #[must_use]
     pub fn token(&self) -> u64 {
-        self.request().ticket()
+        match &self.state {
+            State::Entered(entered) => entered.request().ticket(),
+            State::Resolved { token, .. } => *token,
+        }
     }
 
     /// The requested resources, ordered by path, without the resources that another one covers.
@@ -312,18 +377,21 @@ impl Pending {
     #[must_use]
     #[inline]
     pub fn is_acquired(&self) -> bool {
-        self.request().granted.is_set()
+        match &self.state {
+            State::Entered(entered) => entered.request().granted.is_set(),
+            State::Resolved { .. } => true,
+        }
     }
 
     /// The outstanding requests that this one waits for, and the one at the root, which holds its lock. There is none
     /// once this one is granted or the lock was returned.
     #[must_use]
     pub fn blockers(&self) -> Blockers {
-        let table = match &self.state {
-            State::Entered(entered) => entered.table.clone(),
-            State::Resolved(_) => None,
+        let space = match &self.state {
+            State::Entered(entered) => Some(entered.space.clone()),
+            State::Resolved { .. } => None,
         };
-        Blockers::of_request(table, Arc::clone(self.request()))
+        Blockers::of_request(space, Arc::clone(self.request()))
     }
 
     /// The lock if the request was granted, or else the request with its place in line.
@@ -378,8 +446,8 @@ impl Pending {
 
     fn block(&mut self, deadline: Option<Instant>) {
         let request = match &self.state {
-            State::Entered(entered) => &entered.request,
-            State::Resolved(request) => request,
+            State::Entered(entered) => entered.request(),
+            State::Resolved { request, .. } => request,
         };
         block_on(&request.granted, &mut self.subscription, deadline);
     }
@@ -395,8 +463,8 @@ impl Pending {
     /// no effect. [`Work::has_left`] says when the request delays no other one.
     pub fn withdraw_in_steps(self) -> Work {
         match self.state {
-            State::Entered(entered) => entered.leave_in_steps(),
-            State::Resolved(_) => Work::DONE,
+            State::Entered(entered) => entered.end_in_steps(),
+            State::Resolved { .. } => Work::DONE,
         }
     }
 
@@ -405,7 +473,7 @@ impl Pending {
     fn into_lock(self) -> Lock {
         match self.state {
             State::Entered(entered) => Lock(entered),
-            State::Resolved(_) => already_resolved(),
+            State::Resolved { .. } => already_resolved(),
         }
     }
 }
@@ -425,11 +493,12 @@ impl Future for Pending {
         let State::Entered(entered) = &*state else {
             already_resolved();
         };
-        ready!(subscription.poll(&entered.request.granted, context));
-        let request = Arc::clone(&entered.request);
-        match mem::replace(state, State::Resolved(request)) {
+        let request = Arc::clone(entered.request());
+        ready!(subscription.poll(&request.granted, context));
+        let token = request.ticket();
+        match mem::replace(state, State::Resolved { request, token }) {
             State::Entered(entered) => Poll::Ready(Lock(entered)),
-            State::Resolved(_) => already_resolved(),
+            State::Resolved { .. } => already_resolved(),
         }
     }
 }

@@ -1,18 +1,18 @@
 //! The public face: one independent space of paths.
 
 use crate::blockers::Blockers;
-use crate::clock::LIMIT;
 use crate::error::LockError;
-use crate::home::{Home, Homes};
 use crate::last::Last;
 use crate::listing::{Place, Requests};
 use crate::lock::{Lock, Pending};
-use crate::resource::{Resource, ResourceSet};
+use crate::options::Options;
+use crate::resource::{Resource, ResourceSet, Wanted};
+use crate::reuse::{Home, Homes, PreparedSet, Space};
 use crate::stats::Stats;
 use crate::sync::Arc;
-use crate::table::Table;
 use crate::waiter::Wait;
 use crate::work::{Entering, Work};
+use std::borrow::Borrow;
 use std::fmt;
 use std::future::poll_fn;
 use std::time::Duration;
@@ -77,15 +77,42 @@ impl LockManager {
     /// If `last_token` is 2⁶¹ or more. Tokens have 62 bits, so at least 2⁶¹ of them are left.
     #[must_use]
     pub fn with_last_token(last_token: u64) -> LockManager {
-        assert!(last_token < LIMIT, "the last token must be below 2^61");
+        LockManager::with(Options::new().last_token(last_token))
+    }
+
+    /// A lock manager without locks.
+    #[must_use]
+    pub fn with(options: Options) -> LockManager {
+        let Options {
+            last_token,
+            places,
+            is_eager,
+        } = options;
         LockManager {
-            homes: Arc::new(Homes::new(Table::new(last_token + 1))),
+            homes: Arc::new(Homes::new(Space::new(last_token + 1, places, is_eager))),
         }
     }
 
     #[inline]
     fn home(&self) -> Home {
         self.homes.of_thread().clone()
+    }
+
+    /// Prepares a set of resources that is locked again and again: the fastest way to lock.
+    ///
+    /// The first lock of the set enters its request into the lock table. From then on the request rests there between
+    /// two locks, unless it had to wait, and locking it again costs the same beside any number of held locks. See
+    /// [`PreparedSet`].
+    ///
+    /// # Errors
+    /// As [`lock`](LockManager::lock), except for [`LockError::Closed`]: a closed manager refuses the locks of the
+    /// prepared set.
+    pub fn prepare<R: Borrow<Resource> + Into<Resource>>(
+        &self,
+        resources: impl IntoIterator<Item = R>,
+    ) -> Result<PreparedSet, LockError> {
+        let resources = Wanted::collect(resources)?.into_set();
+        Ok(PreparedSet::new(self.home(), resources))
     }
 
     /// Locks a set of resources, in async code. Works in any runtime, needs no timer and no reactor.
@@ -115,13 +142,16 @@ impl LockManager {
     /// [`close`](LockManager::close), and to an error of its own for each limit
     /// ([`MAX_RESOURCES`](crate::MAX_RESOURCES), [`MAX_DEPTH`](crate::MAX_DEPTH),
     /// [`MAX_PATH_BYTES`](crate::MAX_PATH_BYTES)). A refused request leaves nothing behind.
-    pub fn lock<I: IntoIterator<Item = Resource>>(
+    pub fn lock<I>(
         &self,
         resources: I,
-    ) -> impl Future<Output = Result<Lock, LockError>> + Send + 'static + use<I> {
+    ) -> impl Future<Output = Result<Lock, LockError>> + Send + 'static + use<I>
+    where
+        I: IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
+    {
         let resources = ResourceSet::collect(resources);
-        let table = self.home();
-        async move { Ok(Pending::enter(table, resources?)?.await) }
+        let space = self.home();
+        async move { Ok(Pending::enter_set(space, resources?)?.await) }
     }
 
     /// Locks a set of resources, and blocks the thread until it is granted.
@@ -134,7 +164,7 @@ impl LockManager {
     /// As [`lock`](LockManager::lock).
     pub fn blocking_lock(
         &self,
-        resources: impl IntoIterator<Item = Resource>,
+        resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Lock, LockError> {
         Ok(self.enqueue(resources)?.wait())
     }
@@ -151,7 +181,7 @@ impl LockManager {
     /// As [`lock`](LockManager::lock).
     pub fn blocking_lock_timeout(
         &self,
-        resources: impl IntoIterator<Item = Resource>,
+        resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
         timeout: Duration,
     ) -> Result<Option<Lock>, LockError> {
         Ok(self.enqueue(resources)?.wait_timeout(timeout).ok())
@@ -174,14 +204,11 @@ impl LockManager {
     /// As [`lock`](LockManager::lock).
     pub fn try_lock(
         &self,
-        resources: impl IntoIterator<Item = Resource>,
+        resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Option<Lock>, LockError> {
-        let resources = ResourceSet::collect(resources)?;
-        if !self.homes.of_thread().is_free(&resources)? {
-            return Ok(None);
-        }
-        let pending = Pending::enter(self.home(), resources)?;
-        Ok(pending.try_acquired().ok())
+        let wanted = Wanted::collect(resources)?;
+        Ok(Pending::try_enter(self.homes.of_thread(), wanted)?
+            .and_then(|pending| pending.try_acquired().ok()))
     }
 
     /// Takes a place in line for a set of resources, and returns at once.
@@ -193,9 +220,9 @@ impl LockManager {
     /// As [`lock`](LockManager::lock).
     pub fn enqueue(
         &self,
-        resources: impl IntoIterator<Item = Resource>,
+        resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Pending, LockError> {
-        Pending::enter(self.home(), ResourceSet::collect(resources)?)
+        Pending::enter(self.home(), Wanted::collect(resources)?)
     }
 
     /// Takes a place in line for a set of resources, in steps of bounded length.
@@ -208,9 +235,9 @@ impl LockManager {
     /// As [`lock`](LockManager::lock).
     pub fn enqueue_in_steps(
         &self,
-        resources: impl IntoIterator<Item = Resource>,
+        resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Entering, LockError> {
-        Entering::new(self.home(), ResourceSet::collect(resources)?)
+        Entering::new(self.home(), Wanted::collect(resources)?)
     }
 
     /// Takes the place in line of this token, and returns at once. It rebuilds the table of another lock manager, whose
@@ -248,7 +275,7 @@ impl LockManager {
     pub fn restore(
         &self,
         token: u64,
-        resources: impl IntoIterator<Item = Resource>,
+        resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Pending, LockError> {
         let resources = ResourceSet::collect(resources)?;
         Pending::restore(self.home(), token, resources)
@@ -320,7 +347,7 @@ impl LockManager {
     /// As [`lock`](LockManager::lock).
     pub fn blockers_of(
         &self,
-        resources: impl IntoIterator<Item = Resource>,
+        resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Blockers, LockError> {
         let resources = ResourceSet::collect(resources)?;
         let token = self.homes.of_thread().next_ticket()?;
@@ -348,7 +375,7 @@ impl LockManager {
     pub fn blockers_before(
         &self,
         token: u64,
-        resources: impl IntoIterator<Item = Resource>,
+        resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Blockers, LockError> {
         let resources = ResourceSet::collect(resources)?;
         Ok(Blockers::of_set(self.home(), resources, token))
@@ -378,10 +405,10 @@ impl LockManager {
     /// # Cancel safety
     /// Dropping the future loses nothing; `drained` can be called again.
     pub fn drained(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let table = self.home();
+        let space = self.home();
         async move {
-            Wait::new(&table.closed).await;
-            let mut last = Last::new(table.clone());
+            Wait::new(&space.closed).await;
+            let mut last = Last::new(space.clone());
             poll_fn(|context| last.poll_entered(context)).await;
             last.granted().await;
         }

@@ -122,6 +122,11 @@ impl Path {
         }
     }
 
+    /// Whether the bytes are stored in place.
+    pub(crate) fn is_inline(&self) -> bool {
+        matches!(self.0, Repr::Inline { .. })
+    }
+
     /// Whether the path is the root.
     #[must_use]
     pub fn is_root(&self) -> bool {

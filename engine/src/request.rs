@@ -1,20 +1,31 @@
 //! One request: its place in the order, its two events, and the request that it watches.
 //!
 //! ```text
-//!   PUBLISHING ──all entries inserted──► PUBLISHED ──by the owner or a helper──► ticket
+//!   PUBLISHING ──all entries inserted──► PUBLISHED ──by the owner or a helper──► ticket ──release──► the end
+//!                                            ▲                                     │
+//!                                            └──── locked again ──── RESTING ◄─────┘ release to rest
 //!
 //!   waiting ──nothing earlier conflicts──► granted ──release──► released
 //!      └───────────────────withdraw─────────────────────────────────▲
 //! ```
 //!
+//! A request that was granted at once and that no other request has watched may *rest* when it is released: its
+//! entries stay in the table, and it is not outstanding. Its owner locks it again without inserting anything. To other
+//! requests the next life of the request is a new request whose entries were inserted long ago.
+//!
 //! # Invariants
 //! R1. A request is PUBLISHED only when it is in the table under all its keys.
-//! R2. A ticket is a number drawn after the request was PUBLISHED. It is set once. A restored request has its ticket
-//!     from the start, and the clock takes it.
+//! R2. A ticket is a number drawn after the request was PUBLISHED. It is set once in each life. No two lives have the
+//!     same PUBLISHED value, so a helper that is late cannot give its number to another life.
+//!     A restored request has its ticket from the start, and the clock takes it.
 //! R3. One thread at a time advances a request: first the thread that entered it, then each time the thread
 //!     that took its watch from a chain.
 //! R4. The thread that sets `granted`, to grant or to withdraw, takes the request off the count of waiting
 //!     requests.
+//! R5. A request rests only if it never waited and no watch was ever pushed to it. A release to rest writes the
+//!     ticket word and then looks for announcements, by a read-modify-write of the word of `released`. A watch
+//!     announces itself by a read-modify-write of the same word, and then looks at the ticket word. One of the two
+//!     comes first. Therefore the release sees the announcement, or the watch sees that the life has ended.
 
 use crate::budget::Budget;
 use crate::clock::{CLOSED, Clock};
@@ -25,20 +36,37 @@ use crate::waiter::Waiter;
 use crate::walk::Cursor;
 use std::mem;
 
+/// The two top bits of the ticket word. Without them the word is a ticket; with [`CLOSED`] alone a refusal.
+const KIND: u64 = 3 << 62;
+/// All its entries are there, and any thread may draw its ticket. The rest of the word is the ticket of its last life.
+const PUBLISHED: u64 = 1 << 62;
+/// It rests. The rest of the word is its last ticket. Compares as later than any ticket and any refusal.
+const RESTING: u64 = 3 << 62;
 /// Some of its entries may be missing, so it must not get a ticket yet. Compares as later than any ticket.
 const PUBLISHING: u64 = u64::MAX;
-/// All its entries are there, and any thread may draw its ticket.
-const PUBLISHED: u64 = u64::MAX - 1;
+/// In the place of the last ticket in the first life.
+const FIRST_LIFE: u64 = !KIND;
 /// A request waits, but its first walk has paused and has not found yet for which other one.
 const UNKNOWN: u64 = u64::MAX;
 
+/// Whether the ticket word is a ticket, and not a refusal.
+pub(crate) fn is_ticket(word: u64) -> bool {
+    word & KIND == 0
+}
+
+/// Whether an [order](Request::order) shows that the request rests.
+pub(crate) fn is_resting(order: u64) -> bool {
+    order & KIND == RESTING && order != PUBLISHING
+}
+
 pub(crate) struct Request {
-    /// PUBLISHING, PUBLISHED, or the ticket.
+    /// PUBLISHING, PUBLISHED with the last ticket, the ticket, or RESTING with the last ticket.
     ticket: AtomicU64,
     /// The number of the clock before the entries were made, at most the ticket. A narrowed request has a smaller
     /// one. It is part of the keys.
     pub(crate) birth: i64,
-    /// A withdrawal sets it, too, after `released`, so that no grant comes later.
+    /// A withdrawal sets it, too, after `released`, so that no grant comes later. Taken back by the owner of a
+    /// request that rests.
     pub(crate) granted: Single<Waiter>,
     /// Watched by later requests that wait for this one.
     pub(crate) released: Event<Watch>,
@@ -109,33 +137,71 @@ impl Request {
 
     /// Declares that all its entries are inserted, and draws its ticket unless a helper was faster.
     pub(crate) fn publish(&self, clock: &Clock) -> u64 {
+        self.publish_after(FIRST_LIFE, clock)
+    }
+
+    /// Begins the next life of a request that rests: draws its ticket, unless a helper was faster. Only its owner may
+    /// call this.
+    pub(crate) fn publish_again(&self, clock: &Clock) -> u64 {
+        self.granted.reset();
+        self.publish_after(self.last_ticket(), clock)
+    }
+
+    fn publish_after(&self, last: u64, clock: &Clock) -> u64 {
         // R1. Release: pairs with the Acquire in `order`, so that a helper's draw, hence every
         // ticket after it, happens after our insertions.
-        self.ticket.store(PUBLISHED, Ordering::Release);
-        self.draw(clock)
+        self.ticket.store(PUBLISHED | last, Ordering::Release);
+        self.help(PUBLISHED | last, clock)
     }
 
     /// Its ticket. Without a ticket, a number that compares as later than every ticket drawn so far: any
     /// thread that draws a ticket for it from now on draws a later one.
     pub(crate) fn order(&self, clock: &Clock) -> u64 {
-        match self.ticket.load(Ordering::Acquire) {
+        let mut word = self.ticket.load(Ordering::Acquire);
+        // More than once only if the request has begun another life meanwhile.
+        while word & KIND == PUBLISHED {
             // The owner may have drawn a number smaller than ours without having written it yet. We draw
             // one for the request, so that neither thread has to wait for the other.
-            PUBLISHED => self.draw(clock),
-            ticket => ticket,
+            word = self.help(word, clock);
         }
+        word
     }
 
-    fn draw(&self, clock: &Clock) -> u64 {
+    /// Draws a ticket for the life that published this word. Returns the word.
+    fn help(&self, published: u64, clock: &Clock) -> u64 {
         let number = clock.draw();
         // R2. Release: a thread that reads the ticket sees the entries. Acquire: so do we.
         match self
             .ticket
-            .compare_exchange(PUBLISHED, number, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(published, number, Ordering::AcqRel, Ordering::Acquire)
         {
             Ok(_) => number,
-            Err(ticket) => ticket,
+            Err(word) => word,
         }
+    }
+
+    /// Whether it may rest when it is released: it was granted, and never had to wait (R5).
+    pub(crate) fn may_rest(&self) -> bool {
+        self.granted.is_set() && !self.has_waited()
+    }
+
+    /// Lets it rest, unless a watch was announced; then it must leave. Only for a request that may rest. Whether it
+    /// rests.
+    pub(crate) fn rest(&self) -> bool {
+        // R5. Release: a walk that skips the request sees what its holder has written.
+        self.ticket
+            .store(RESTING | self.ticket(), Ordering::Release);
+        !self.released.is_announced()
+    }
+
+    /// Whether it rests. Only its owner may ask: to others the answer says nothing about the next moment.
+    pub(crate) fn rests(&self) -> bool {
+        is_resting(self.ticket.load(Ordering::Relaxed))
+    }
+
+    /// The ticket of its current or last life. Only for its owner.
+    fn last_ticket(&self) -> u64 {
+        self.ticket.load(Ordering::Relaxed) & !KIND
     }
 
     /// Its ticket. Only for a request that has entered.
@@ -151,22 +217,27 @@ impl Request {
         }
     }
 
+    /// Whether it had to wait, for another request or for the end of its first walk.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.waits_for.load(Ordering::Relaxed) != 0
+    }
+
     /// The ticket of the request that it watches, or watched last.
     pub(crate) fn waits_for(&self) -> Option<u64> {
         let ticket = self.waits_for.load(Ordering::Relaxed);
         (ticket != 0 && ticket != UNKNOWN).then_some(ticket)
     }
 
-    /// Records the request that it is about to watch. Returns whether that is the first one. Called by the
-    /// advancing thread before it pushes the watch: from then on another thread may advance the request.
-    pub(crate) fn about_to_watch(&self, blocker: &Arc<Request>) -> bool {
+    /// Records the request that it is about to watch, and its ticket. Returns whether that is the first one. Called by
+    /// the advancing thread before it pushes the watch: from then on another thread may advance the request.
+    pub(crate) fn about_to_watch(&self, blocker: &Arc<Request>, ticket: u64) -> bool {
         self.watched.put(Arc::clone(blocker));
-        self.waits_for.swap(blocker.ticket(), Ordering::Relaxed) == 0
+        self.waits_for.swap(ticket, Ordering::Relaxed) == 0
     }
 
     /// Records that its first walk pauses. Returns whether that is the first pause.
     pub(crate) fn pauses(&self) -> bool {
-        let is_first = self.waits_for.load(Ordering::Relaxed) == 0;
+        let is_first = !self.has_waited();
         if is_first {
             self.waits_for.store(UNKNOWN, Ordering::Relaxed);
         }
@@ -175,7 +246,7 @@ impl Request {
 
     /// Whether it is counted as a waiting request, until it is settled.
     pub(crate) fn is_counted(&self) -> bool {
-        self.waits_for.load(Ordering::Relaxed) != 0 && self.ticket() < CLOSED
+        self.has_waited() && self.ticket() < CLOSED
     }
 
     /// Drops its reference to the request that it watched last.

@@ -17,6 +17,16 @@ pub enum Mode {
     Read,
 }
 
+impl Mode {
+    /// The modes that conflict with this one.
+    pub(crate) fn met(self) -> &'static [Mode] {
+        match self {
+            Mode::Write => &[Mode::Write, Mode::Read],
+            Mode::Read => &[Mode::Write],
+        }
+    }
+}
+
 /// A path to lock and the mode: an element of the set of a request.
 ///
 /// # Examples
@@ -85,33 +95,39 @@ impl Resource {
     }
 }
 
-/// The resources of one request: within the limits, ordered by path, without redundant ones.
-///
-/// A set of one resource, the most frequent case, needs no allocation.
-#[derive(Debug)]
-pub(crate) enum ResourceSet {
-    One(Resource),
-    Many(Box<[Resource]>),
+/// A resource by reference, as an element of a set. Cloned only if no request for the set rests.
+impl From<&Resource> for Resource {
+    fn from(resource: &Resource) -> Resource {
+        resource.clone()
+    }
 }
 
-impl ResourceSet {
+/// The set of a request as its caller gave it, by value or by reference: within the limits, ordered by path, without
+/// redundant resources.
+pub(crate) enum Wanted<R> {
+    One(R),
+    Many(Vec<R>),
+}
+
+impl<R: Borrow<Resource> + Into<Resource>> Wanted<R> {
     #[inline]
-    pub(crate) fn collect(
-        resources: impl IntoIterator<Item = Resource>,
-    ) -> Result<ResourceSet, LockError> {
+    pub(crate) fn collect(resources: impl IntoIterator<Item = R>) -> Result<Wanted<R>, LockError> {
         let mut resources = resources.into_iter();
         let first = resources.next().ok_or(LockError::NoResources)?;
-        first.check()?;
+        first.borrow().check()?;
         match resources.next() {
-            None => Ok(ResourceSet::One(first)),
-            Some(second) => ResourceSet::collect_many(vec![first, second], resources),
+            None => Ok(Wanted::One(first)),
+            Some(second) => Wanted::collect_many(first, second, resources),
         }
     }
 
     fn collect_many(
-        mut all: Vec<Resource>,
-        rest: impl Iterator<Item = Resource>,
-    ) -> Result<ResourceSet, LockError> {
+        first: R,
+        second: R,
+        rest: impl Iterator<Item = R>,
+    ) -> Result<Wanted<R>, LockError> {
+        let mut all = Vec::with_capacity(2 + rest.size_hint().0.clamp(2, 62));
+        all.extend([first, second]);
         for resource in rest {
             if all.len() == MAX_RESOURCES {
                 return Err(LockError::TooManyResources {
@@ -120,27 +136,85 @@ impl ResourceSet {
             }
             all.push(resource);
         }
-        all.iter().try_for_each(Resource::check)?;
-        Ok(ResourceSet::reduce(all))
+        all.iter().try_for_each(|one| one.borrow().check())?;
+        Ok(Wanted::reduce(all))
     }
 
     /// Drops each resource that another one of the set covers: the request would only meet itself there.
-    fn reduce(mut all: Vec<Resource>) -> ResourceSet {
+    fn reduce(mut all: Vec<R>) -> Wanted<R> {
+        let are_apart = |pair: &[R]| {
+            let (one, next) = (&pair[0].borrow().path, &pair[1].borrow().path);
+            one < next && !one.contains(next)
+        };
+        // A subtree is one range of the order, so it is enough to look at neighbours.
+        if all.windows(2).all(are_apart) {
+            return Wanted::Many(all);
+        }
         // A resource sorts behind all resources that cover it.
-        all.sort_unstable_by(|a, b| a.path.cmp(&b.path).then(a.mode.cmp(&b.mode)));
+        all.sort_unstable_by(|a, b| {
+            let (a, b) = (a.borrow(), b.borrow());
+            a.path.cmp(&b.path).then(a.mode.cmp(&b.mode))
+        });
         let mut above = Above::<Resource>([None, None]);
         all.retain(|resource| {
+            let resource = resource.borrow();
             let is_kept = !above.covers(resource);
             if is_kept {
                 above.add(resource.clone());
             }
             is_kept
         });
-        match <[Resource; 1]>::try_from(all) {
-            Ok([only]) => ResourceSet::One(only),
-            Err(all) => ResourceSet::Many(all.into_boxed_slice()),
+        match <[R; 1]>::try_from(all) {
+            Ok([only]) => Wanted::One(only),
+            Err(all) => Wanted::Many(all),
         }
     }
+
+    /// The resources of a new request.
+    #[inline]
+    pub(crate) fn into_set(self) -> ResourceSet {
+        match self {
+            Wanted::One(only) => ResourceSet::One(only.into()),
+            Wanted::Many(all) => ResourceSet::Many(all.into_iter().map(Into::into).collect()),
+        }
+    }
+}
+
+impl<R> Deref for Wanted<R> {
+    type Target = [R];
+
+    #[inline]
+    fn deref(&self) -> &[R] {
+        match self {
+            Wanted::One(only) => std::slice::from_ref(only),
+            Wanted::Many(all) => all,
+        }
+    }
+}
+
+/// The resources of one request: within the limits, ordered by path, without redundant ones.
+///
+/// A set of one resource, the most frequent case, needs no allocation.
+#[derive(Debug, Clone)]
+pub(crate) enum ResourceSet {
+    One(Resource),
+    Many(Box<[Resource]>),
+}
+
+impl ResourceSet {
+    #[inline]
+    pub(crate) fn collect<R: Borrow<Resource> + Into<Resource>>(
+        resources: impl IntoIterator<Item = R>,
+    ) -> Result<ResourceSet, LockError> {
+        Ok(Wanted::collect(resources)?.into_set())
+    }
+
+    /// Whether the set may rest in a place: it takes a bounded amount of memory.
+    pub(crate) fn are_small(&self) -> bool {
+        self.len() <= ResourceSet::FEW && self.iter().all(|resource| resource.path.is_inline())
+    }
+
+    const FEW: usize = 16;
 }
 
 impl ResourceSet {

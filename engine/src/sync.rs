@@ -7,7 +7,8 @@
 //! - [`List`]: an insert happens before all that a walk does after it has seen the entry (Release on
 //!   insert, Acquire on read). A walk sees every entry that is present throughout. It is not a snapshot.
 //! - [`Chain`]: one word; all its operations are ordered as read-modify-writes of that word.
-//! - [`Slot`]: one word, swapped.
+//! - [`Slot`], [`BoxSlot`]: one word, swapped.
+//! - [`Hint`]: one word, of which any value is right.
 
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use std::sync::Arc;
@@ -31,6 +32,12 @@ pub(crate) const FEW_RETIRED: u32 = 16;
 /// After so many searches a walk tries whether some steps lead to the next span. Models and tests use a smaller
 /// number.
 pub(crate) const TRY_STEPS_EVERY: u32 = 16;
+
+/// The number of places of a lock manager that names no number. Models use a smaller number.
+pub(crate) const PLACES: usize = 1024;
+
+/// The least number of pairs of counters in a list. Models use a smaller number.
+pub(crate) const FEWEST_COUNTERS: usize = 16;
 
 /// A figure of the statistics. Its changes order nothing and decide nothing, so the models do not explore
 /// their order.
@@ -249,12 +256,47 @@ impl<T> Slot<T> {
     }
 }
 
+/// A place for one box. Lock-free, because it is one word.
+pub(crate) struct BoxSlot<T>(AtomicCell<Option<Box<T>>>);
+
+impl<T> BoxSlot<T> {
+    pub(crate) const fn new() -> BoxSlot<T> {
+        BoxSlot(AtomicCell::new(None))
+    }
+
+    pub(crate) fn put(&self, value: Box<T>) -> Option<Box<T>> {
+        self.0.swap(Some(value))
+    }
+
+    pub(crate) fn take(&self) -> Option<Box<T>> {
+        self.0.take()
+    }
+}
+
+/// A word that decides nothing that must be right. So its accesses order nothing, and the models leave them out.
+pub(crate) struct Hint(AtomicU64);
+
+impl Hint {
+    pub(crate) const fn new() -> Hint {
+        Hint(AtomicU64::new(0))
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_is_lock_free() {
+    fn slots_are_lock_free() {
         assert!(AtomicCell::<Option<Arc<u64>>>::is_lock_free());
+        assert!(AtomicCell::<Option<Box<u64>>>::is_lock_free());
     }
 }

@@ -7,9 +7,9 @@
 use crate::backlog::Backlog;
 use crate::budget::Budget;
 use crate::clock::{CLOSED, Clock};
-use crate::entries::{Entries, Found, Walker};
+use crate::entries::{Entries, Found, Met, Walker};
 use crate::error::LockError;
-use crate::event::{Event, Garbage, NODE};
+use crate::event::{Announced, Event, Garbage, NODE};
 use crate::path::Path;
 use crate::request::{Request, Watch};
 use crate::resource::{Resource, ResourceSet};
@@ -40,11 +40,40 @@ pub(crate) struct Entry {
     walk: Option<Cursor>,
 }
 
+impl Entry {
+    /// A request that has its place in line, and that has not walked yet.
+    pub(crate) fn walks(request: Arc<Request>) -> Entry {
+        Entry {
+            inserted: request.resources.len(),
+            request,
+            walk: Some(Cursor::START),
+        }
+    }
+}
+
+/// How far a walk has come.
+enum Walked<'g> {
+    /// The request may be granted.
+    Free,
+    /// It must watch another one. The cursor stands there.
+    Blocked(Cursor, Blocker<'g>),
+    /// The budget is spent. The walk goes on at this cursor.
+    Paused(Cursor),
+}
+
+/// A request to watch: the watch is announced, and the request had this ticket after that.
+struct Blocker<'g> {
+    request: &'g Arc<Request>,
+    ticket: u64,
+    place: Announced,
+}
+
 impl Table {
-    pub(crate) fn new(first_token: u64) -> Table {
+    /// An empty table. Each list has so many pairs of counters, a power of two.
+    pub(crate) fn new(first_token: u64, counters: usize) -> Table {
         Table {
             clock: CachePadded::new(Clock::new(first_token)),
-            entries: Entries::new(),
+            entries: Entries::new(counters),
             beyond_first: CachePadded::new(Counter::new()),
             waiting: CachePadded::new(Counter::new()),
             closed: Event::new(),
@@ -81,6 +110,7 @@ impl Table {
     pub(crate) fn enter_in_part(
         &self,
         entry: &mut Entry,
+        met: Option<&mut Met>,
         backlog: &mut Backlog,
         budget: &mut Budget,
         guard: &Guard,
@@ -103,21 +133,22 @@ impl Table {
         if request.ticket() & CLOSED != 0 && is_first_walk {
             return Some(Err(LockError::Closed));
         }
-        let walker = Walker {
+        let mut walker = Walker {
             newest: newest.as_ref(),
+            met,
             ..Walker::of(request)
         };
-        match self.next_blocker(&walker, cursor, budget, guard) {
-            Found::Nothing => {
+        match self.walk_on(&mut walker, cursor, budget, guard) {
+            Walked::Free => {
                 request.granted.set_without_subscribers();
                 if !is_first_walk {
                     self.settle(request);
                 }
             }
-            Found::Blocker(cursor, blocker) => {
+            Walked::Blocked(cursor, blocker) => {
                 self.watch(Watch::new(request, cursor), blocker, backlog);
             }
-            Found::Paused(cursor) => {
+            Walked::Paused(cursor) => {
                 *walk = Some(cursor);
                 if request.pauses() && request.is_counted() {
                     self.waiting.add(1);
@@ -132,8 +163,9 @@ impl Table {
     pub(crate) fn enter(
         &self,
         resources: ResourceSet,
+        met: &mut Met,
     ) -> Result<(Arc<Request>, Backlog), LockError> {
-        self.enter_to_the_end(self.begin(resources)?)
+        self.enter_to_the_end(self.begin(resources)?, met)
     }
 
     /// Enters a request that has this ticket from the start. The backlog is as for [`Table::enter_in_part`].
@@ -145,6 +177,7 @@ impl Table {
         &self,
         ticket: u64,
         resources: ResourceSet,
+        met: &mut Met,
     ) -> Result<(Arc<Request>, Backlog), LockError> {
         self.clock.check(ticket)?;
         // Born at its ticket: it sorts before the earlier requests at its paths, and a birth is at most a ticket.
@@ -159,11 +192,7 @@ impl Table {
             self.leave(&request);
             return Err(error);
         }
-        self.enter_to_the_end(Entry {
-            request,
-            inserted,
-            walk: Some(Cursor::START),
-        })
+        self.enter_to_the_end(Entry::walks(request), met)
     }
 
     /// The next ticket is larger than this one.
@@ -177,12 +206,16 @@ impl Table {
     }
 
     #[inline(always)]
-    fn enter_to_the_end(&self, mut entry: Entry) -> Result<(Arc<Request>, Backlog), LockError> {
+    fn enter_to_the_end(
+        &self,
+        mut entry: Entry,
+        met: &mut Met,
+    ) -> Result<(Arc<Request>, Backlog), LockError> {
         let mut backlog = Backlog::default();
         let guard = pin();
         let budget = &mut Budget::unlimited();
         loop {
-            match self.enter_in_part(&mut entry, &mut backlog, budget, &guard) {
+            match self.enter_in_part(&mut entry, Some(met), &mut backlog, budget, &guard) {
                 None => {}
                 Some(Ok(())) => return Ok((entry.request, backlog)),
                 Some(Err(error)) => {
@@ -204,9 +237,75 @@ impl Table {
         guard: &Guard,
     ) -> bool {
         let before = *inserted;
-        let is_inserted = (self.entries).insert(request, inserted, budget, guard);
+        let is_inserted = (self.entries).insert_all(request, inserted, budget, guard);
         self.count_beyond_first(before..*inserted, Counter::add);
         is_inserted
+    }
+
+    /// Begins the next life of a request that rests and that `met` something on its last walk, or may have. It walks
+    /// over all of every span. A refused request must leave. The backlog is as for [`Table::enter_in_part`].
+    pub(crate) fn walk_again(&self, request: &Arc<Request>, met: &mut Met, backlog: &mut Backlog) {
+        let guard = pin();
+        let budget = &mut Budget::unlimited();
+        let mut cursor = Cursor::START;
+        loop {
+            // An entry that was born after the ticket was drawn is later now, and may be earlier than the next life.
+            let mut walker = Walker {
+                births: Walker::ALL_BIRTHS,
+                met: Some(met),
+                ..Walker::of(request)
+            };
+            match self.walk_on(&mut walker, cursor, budget, &guard) {
+                Walked::Free => return request.granted.set_without_subscribers(),
+                Walked::Blocked(cursor, blocker) => {
+                    return self.watch(Watch::new(request, cursor), blocker, backlog);
+                }
+                Walked::Paused(at) => cursor = at,
+            }
+        }
+    }
+
+    /// Walks on to a blocker, and announces a watch there. Passes the blockers that have ended meanwhile.
+    #[inline(always)]
+    fn walk_on<'g>(
+        &'g self,
+        walker: &mut Walker<'_>,
+        mut cursor: Cursor,
+        budget: &mut Budget,
+        guard: &'g Guard,
+    ) -> Walked<'g> {
+        loop {
+            let found = (self.entries).next_blocker(walker, &self.clock, cursor, budget, guard);
+            match found {
+                Found::Nothing => return Walked::Free,
+                Found::Paused(cursor) => return Walked::Paused(cursor),
+                Found::Blocker(at, request, ticket) => {
+                    let place = request.released.announce();
+                    // R5: with another ticket it rests, or it has begun another life. That life is later.
+                    if let Some(place) = place.filter(|_| request.ticket() == ticket) {
+                        let blocker = Blocker {
+                            request,
+                            ticket,
+                            place,
+                        };
+                        return Walked::Blocked(at, blocker);
+                    }
+                    cursor = at;
+                }
+            }
+        }
+    }
+
+    /// Removes the entries of a request that rests. Only its owner may call this.
+    pub(crate) fn remove(&self, request: &Arc<Request>) {
+        debug_assert!(request.rests());
+        let mut inserted = request.resources.len();
+        self.count_beyond_first(0..inserted, Counter::sub);
+        let budget = &mut Budget::unlimited();
+        let guard = pin();
+        while inserted > 0 {
+            (self.entries).remove(request, &mut inserted, budget, &guard);
+        }
     }
 
     /// Ends a request: releases it, or withdraws it if it still waits.
@@ -275,10 +374,10 @@ impl Table {
                 budget.spend(NODE);
                 continue;
             }
-            match self.next_blocker(&Walker::of(request), cursor, budget, &guard) {
-                Found::Nothing => self.grant(request, backlog, budget),
-                Found::Blocker(cursor, blocker) => self.watch(watch.at(cursor), blocker, backlog),
-                Found::Paused(cursor) => backlog.put_back(watch.at(cursor)),
+            match self.walk_on(&mut Walker::of(request), cursor, budget, &guard) {
+                Walked::Free => self.grant(request, backlog, budget),
+                Walked::Blocked(cursor, blocker) => self.watch(watch.at(cursor), blocker, backlog),
+                Walked::Paused(cursor) => backlog.put_back(watch.at(cursor)),
             }
         }
         drop(guard);
@@ -321,13 +420,18 @@ impl Table {
 
     /// Lets the request wait until the blocker is released. If that has happened meanwhile, adds the watches of the
     /// blocker to the backlog.
-    fn watch(&self, watch: Arc<Watch>, blocker: &Arc<Request>, backlog: &mut Backlog) {
+    fn watch(&self, watch: Arc<Watch>, blocker: Blocker<'_>, backlog: &mut Backlog) {
+        let Blocker {
+            request: blocker,
+            ticket,
+            place,
+        } = blocker;
         let request = &Arc::clone(&watch.request);
-        if request.about_to_watch(blocker) && request.is_counted() {
+        if request.about_to_watch(blocker, ticket) && request.is_counted() {
             self.waiting.add(1);
         }
         let mut garbage = Garbage::default();
-        let missed = blocker.released.subscribe(watch, &mut garbage);
+        let missed = blocker.released.enter(place, watch, &mut garbage);
         backlog.add_garbage(garbage);
         if missed.is_none() && request.released.is_set() {
             backlog.retire_watch(request);
@@ -335,30 +439,23 @@ impl Table {
         backlog.add_chain(missed);
     }
 
-    fn next_blocker<'g>(
-        &'g self,
-        walker: &Walker<'_>,
-        cursor: Cursor,
-        budget: &mut Budget,
-        guard: &'g Guard,
-    ) -> Found<'g> {
-        self.entries
-            .next_blocker(walker, &self.clock, cursor, budget, guard)
-    }
-
     /// Whether a request for these resources would be granted at once.
     pub(crate) fn is_free(&self, resources: &[Resource]) -> Result<bool, LockError> {
         let now = self.next_ticket()?;
-        let walker = Walker {
+        let mut walker = Walker {
             resources,
             ticket: now,
+            births: now,
             own: None,
             newest: None,
+            met: None,
         };
         let (guard, budget) = (pin(), &mut Budget::unlimited());
         let mut cursor = Cursor::START;
         loop {
-            match self.next_blocker(&walker, cursor, budget, &guard) {
+            let found =
+                (self.entries).next_blocker(&mut walker, &self.clock, cursor, budget, &guard);
+            match found {
                 Found::Nothing => return Ok(true),
                 Found::Blocker(..) => return Ok(false),
                 Found::Paused(at) => cursor = at,
@@ -384,10 +481,15 @@ impl Table {
         }
     }
 
-    pub(crate) fn stats(&self) -> Stats {
+    /// The statistics, given the numbers of requests that rest and of their resources.
+    pub(crate) fn stats(&self, (resting, their_resources): (usize, usize)) -> Stats {
         let waiting = self.waiting.get();
-        let resources = self.entries.len();
-        let requests = resources.saturating_sub(self.beyond_first.get());
+        let entries = self.entries.len();
+        let requests = entries.saturating_sub(self.beyond_first.get());
+        let (requests, resources) = (
+            requests.saturating_sub(resting),
+            entries.saturating_sub(their_resources),
+        );
         let clock = self.clock.now();
         Stats {
             acquired: requests.saturating_sub(waiting),
@@ -406,13 +508,17 @@ mod tests {
 
     fn enter(table: &Table, mode: Mode) -> Arc<Request> {
         let path = Path::from(["a"]);
-        let resource = Resource { path, mode };
-        table.enter(ResourceSet::One(resource)).unwrap().0
+        enter_one(table, Resource { path, mode })
+    }
+
+    fn enter_one(table: &Table, resource: Resource) -> Arc<Request> {
+        let entered = table.enter(ResourceSet::One(resource), &mut Met::default());
+        entered.unwrap().0
     }
 
     #[test]
     fn withdrawn_requests_do_not_pile_up_behind_a_held_lock() {
-        let table = Table::new(1);
+        let table = Table::new(1, 1);
         let holder = enter(&table, Mode::Write);
         for _ in 0..10_000 {
             table.leave(&enter(&table, Mode::Read));
@@ -432,21 +538,19 @@ mod tests {
 
     #[test]
     fn the_requests_of_a_long_queue_leave_in_any_order() {
-        let table = Table::new(1);
+        let table = Table::new(1, 1);
         let mut queue: Vec<_> = (0..50_000).map(|_| enter(&table, Mode::Write)).collect();
         for request in queue.drain(..).rev() {
             table.leave(&request);
         }
-        assert_eq!(table.stats().resources, 0);
+        assert_eq!(table.stats((0, 0)).resources, 0);
     }
 
     #[test]
     fn a_parent_waits_for_its_children_one_after_another() {
-        let table = Table::new(1);
+        let table = Table::new(1, 1);
         let child = |i: u32| Resource::write(["a".to_owned(), i.to_string()]);
-        let children: Vec<_> = (0..1000)
-            .map(|i| table.enter(ResourceSet::One(child(i))).unwrap().0)
-            .collect();
+        let children: Vec<_> = (0..1000).map(|i| enter_one(&table, child(i))).collect();
         let parent = enter(&table, Mode::Write);
         for child in &children {
             assert!(!parent.granted.is_set());

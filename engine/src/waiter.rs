@@ -140,7 +140,10 @@ impl Awaited for Event<Waiter> {
     }
 
     fn subscribe(&self, waiter: Arc<Waiter>) -> Poll<()> {
-        let Some(missed) = self.subscribe(waiter, &mut Garbage::default()) else {
+        let Some(place) = self.announce() else {
+            return Poll::Ready(());
+        };
+        let Some(missed) = self.enter(place, waiter, &mut Garbage::default()) else {
             return Poll::Pending;
         };
         // There may be other waiters among them, and no other thread will wake these.

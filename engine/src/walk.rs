@@ -62,14 +62,14 @@ pub(crate) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// Entries that were born after the ticket was drawn belong to later requests. Most of them sort before the
-    /// place where a span begins.
-    pub(crate) fn new(resources: &'a [Resource], ticket: u64, from: Cursor) -> Walk<'a> {
+    /// A span begins behind the entries that were born after `births`. If that is the ticket of the walking request,
+    /// they belong to later requests.
+    pub(crate) fn new(resources: &'a [Resource], births: u64, from: Cursor) -> Walk<'a> {
         Walk {
             resources,
             at: from,
             prefix: Prefix::ROOT,
-            first: Key::first(Path::root(), ticket),
+            first: Key::first(Path::root(), births),
         }
     }
 

@@ -12,14 +12,15 @@
 use crate::backlog::Backlog;
 use crate::budget::Budget;
 use crate::error::LockError;
-use crate::home::Home;
 use crate::lock::Pending;
 use crate::narrow::Narrowing;
 use crate::request::Request;
-use crate::resource::ResourceSet;
+use crate::resource::{Resource, Wanted};
+use crate::reuse::{Held, Home, Owner};
 use crate::sync::{Arc, pin};
 use crate::table::Entry;
 use crate::waiter::finish;
+use std::borrow::Borrow;
 use std::fmt;
 use std::mem;
 
@@ -66,13 +67,15 @@ pub struct Work(Option<Left>);
 
 /// What is left to do.
 struct Left {
-    table: Home,
+    space: Home,
     own: Own,
     backlog: Backlog,
 }
 
 /// What is left to do for the request itself.
 enum Own {
+    /// The request ends. It may rest instead of leaving.
+    Ends(Held),
     Narrows(Narrowing),
     /// The request leaves. The number is that of its entries that are still in the table.
     Leaves(Arc<Request>, usize),
@@ -82,29 +85,26 @@ enum Own {
 impl Work {
     pub(crate) const DONE: Work = Work(None);
 
-    /// The work of a request that leaves, and whose first `inserted` entries are in the table.
-    pub(crate) fn leaving(table: Home, request: Arc<Request>, inserted: usize) -> Work {
-        Work(Some(Left {
-            table,
-            own: Own::Leaves(request, inserted),
-            backlog: Backlog::default(),
-        }))
+    /// The work of a request that ends.
+    pub(crate) fn ending(space: Home, held: Held) -> Work {
+        Work(Some(Left::new(space, Own::Ends(held))))
     }
 
-    pub(crate) fn narrowing(table: Home, narrowing: Narrowing) -> Work {
-        Work(Some(Left {
-            table,
-            own: Own::Narrows(narrowing),
-            backlog: Backlog::default(),
-        }))
+    /// The work of a request that has not entered, and whose first `inserted` entries are in the table.
+    pub(crate) fn leaving(space: Home, request: Arc<Request>, inserted: usize) -> Work {
+        Work(Some(Left::new(space, Own::Leaves(request, inserted))))
     }
 
-    pub(crate) fn of(table: Home, backlog: Backlog) -> Work {
-        Work((!backlog.is_empty()).then_some(Left {
-            table,
-            own: Own::HasLeft,
+    pub(crate) fn narrowing(space: Home, narrowing: Narrowing) -> Work {
+        Work(Some(Left::new(space, Own::Narrows(narrowing))))
+    }
+
+    pub(crate) fn of(space: Home, backlog: Backlog) -> Work {
+        let left = |backlog| Left {
             backlog,
-        }))
+            ..Left::new(space, Own::HasLeft)
+        };
+        Work((!backlog.is_empty()).then(|| left(backlog)))
     }
 
     /// Does a part of the work. Returns whether all is done.
@@ -139,24 +139,46 @@ impl Work {
 }
 
 impl Left {
+    fn new(space: Home, own: Own) -> Left {
+        Left {
+            space,
+            own,
+            backlog: Backlog::default(),
+        }
+    }
+
     /// Does a part; `true` if nothing is left.
     fn step(&mut self, budget: &mut Budget) -> bool {
+        self.own = match mem::replace(&mut self.own, Own::HasLeft) {
+            Own::Ends(held) => match self.space.try_rest(held) {
+                None => {
+                    // Perhaps it has driven out another one, of few resources.
+                    budget.search(0);
+                    Own::HasLeft
+                }
+                Some(request) => {
+                    let inserted = request.resources.len();
+                    Own::Leaves(request, inserted)
+                }
+            },
+            own => own,
+        };
         let guard = pin();
         if let Own::Narrows(narrowing) = &mut self.own {
-            let Some((request, inserted)) = narrowing.step(&self.table, budget, &guard) else {
+            let Some((request, inserted)) = narrowing.step(&self.space, budget, &guard) else {
                 return false;
             };
             self.own = Own::Leaves(request, inserted);
         }
         if let Own::Leaves(request, inserted) = &mut self.own {
             if budget.is_spent()
-                || !(self.table).leave_in_part(request, inserted, &mut self.backlog, budget, &guard)
+                || !(self.space).leave_in_part(request, inserted, &mut self.backlog, budget, &guard)
             {
                 return false;
             }
             self.own = Own::HasLeft;
         }
-        self.table.serve(&mut self.backlog, budget, guard);
+        self.space.serve(&mut self.backlog, budget, guard);
         self.backlog.is_empty()
     }
 }
@@ -205,6 +227,8 @@ impl fmt::Debug for Work {
 pub struct Entering(State);
 
 enum State {
+    /// A request that rests, and that was alone when it was found.
+    Again(Home, Box<Owner>),
     Enters(Home, Entry),
     /// The lock manager was closed meanwhile, so the request leaves again.
     Refused(Work),
@@ -212,9 +236,15 @@ enum State {
 }
 
 impl Entering {
-    pub(crate) fn new(table: Home, resources: ResourceSet) -> Result<Entering, LockError> {
-        let entry = table.begin(resources)?;
-        Ok(Entering(State::Enters(table, entry)))
+    pub(crate) fn new<R: Borrow<Resource> + Into<Resource>>(
+        space: Home,
+        wanted: Wanted<R>,
+    ) -> Result<Entering, LockError> {
+        if let Some(owner) = space.find_alone(&wanted) {
+            return Ok(Entering(State::Again(space, owner)));
+        }
+        let entry = space.begin(wanted.into_set())?;
+        Ok(Entering(State::Enters(space, entry)))
     }
 
     /// Does a part of the entering. `None` if there is more to do.
@@ -233,20 +263,38 @@ impl Entering {
     /// If an earlier step has returned the result.
     pub fn step(&mut self, budget: usize) -> Option<Result<(Pending, Work), LockError>> {
         match &mut self.0 {
-            State::Enters(table, entry) => {
+            State::Again(..) => {
+                let State::Again(space, owner) = mem::replace(&mut self.0, State::Ended) else {
+                    unreachable!("just matched");
+                };
+                match space.again_if_alone(owner) {
+                    Ok(Ok(owner)) => {
+                        let pending = Pending::of(space, Held::Again(owner));
+                        Some(Ok((pending, Work::DONE)))
+                    }
+                    // An insertion came between. The request has its place in line, and walks in steps.
+                    Ok(Err(request)) => {
+                        self.0 = State::Enters(space, Entry::walks(request));
+                        None
+                    }
+                    Err(error) => Some(Err(error)),
+                }
+            }
+            State::Enters(space, entry) => {
                 let mut backlog = Backlog::default();
                 let budget = &mut Budget::new(budget);
-                let entered = table.enter_in_part(entry, &mut backlog, budget, &pin())?;
-                let State::Enters(table, entry) = mem::replace(&mut self.0, State::Ended) else {
+                let entered = space.enter_in_part(entry, None, &mut backlog, budget, &pin())?;
+                let State::Enters(space, entry) = mem::replace(&mut self.0, State::Ended) else {
                     unreachable!("just matched");
                 };
                 match entered {
                     Ok(()) => {
-                        let pending = Pending::of(table.clone(), entry.request);
-                        Some(Ok((pending, Work::of(table, backlog))))
+                        let held = Held::New(entry.request);
+                        let pending = Pending::of(space.clone(), held);
+                        Some(Ok((pending, Work::of(space, backlog))))
                     }
                     Err(_) => {
-                        self.0 = State::Refused(entry.leave_in_steps(table));
+                        self.0 = State::Refused(entry.leave_in_steps(space));
                         None
                     }
                 }
@@ -265,23 +313,29 @@ impl Entering {
     /// Withdraws the request. Dropping it does the same at once.
     pub fn withdraw_in_steps(mut self) -> Work {
         match mem::replace(&mut self.0, State::Ended) {
-            State::Enters(table, entry) => entry.leave_in_steps(table),
+            State::Enters(space, entry) => entry.leave_in_steps(space),
             State::Refused(work) => work,
+            State::Again(space, owner) => {
+                space.put_back(owner);
+                Work::DONE
+            }
             State::Ended => Work::DONE,
         }
     }
 }
 
 impl Entry {
-    fn leave_in_steps(self, table: Home) -> Work {
-        Work::leaving(table, self.request, self.inserted)
+    fn leave_in_steps(self, space: Home) -> Work {
+        Work::leaving(space, self.request, self.inserted)
     }
 }
 
 impl Drop for Entering {
     fn drop(&mut self) {
-        if let State::Enters(table, entry) = mem::replace(&mut self.0, State::Ended) {
-            drop(entry.leave_in_steps(table));
+        match mem::replace(&mut self.0, State::Ended) {
+            State::Enters(space, entry) => drop(entry.leave_in_steps(space)),
+            State::Again(space, owner) => space.put_back(owner),
+            State::Refused(_) | State::Ended => {}
         }
     }
 }

@@ -8,7 +8,7 @@
 //!   with Release, a walk loads with Acquire. A walk goes from key to key and loads the slot of each key
 //!   when it comes there. So it is no snapshot, and it can miss an insert that does not happen before it.
 //!   One lock around a map would order all inserts and walks, and hide such defects.
-//! - [`Chain`] and [`Slot`], for `arc-swap` and the atomic cell: one atomic word, whose values stand for the
+//! - [`Chain`], [`Slot`] and [`BoxSlot`], for `arc-swap` and the atomic cells: one atomic word, whose values stand for the
 //!   references. Every operation is a read-modify-write of the word.
 //!
 //! # What they cannot show
@@ -20,6 +20,7 @@
 //! - The links between the entries of a skiplist, and with them its consume loads and the fence after a
 //!   walk: the twin reaches each entry by itself, with Acquire.
 //! - Sequential consistency: loom treats it as Acquire and Release.
+//! - The order of the changes to the hints of the places. Any value of a hint is right.
 //! - The order of the changes to the statistics: a [`Counter`] and the length of a list are outside of the
 //!   model. Only their sums matter. As atomics of the model they would multiply the executions.
 //!
@@ -45,6 +46,12 @@ pub(crate) const FEW_RETIRED: u32 = 1;
 
 /// Steps are tried often.
 pub(crate) const TRY_STEPS_EVERY: u32 = 2;
+
+/// A manager that names no number has no places: the models that use them ask for them.
+pub(crate) const PLACES: usize = 0;
+
+/// Insertions at different paths rarely share counters, and an atomic costs executions.
+pub(crate) const FEWEST_COUNTERS: usize = 4;
 
 /// A mutex outside of the model: it orders nothing, and no thread is switched while it is locked.
 struct Unmodelled<T>(Mutex<T>);
@@ -401,5 +408,50 @@ impl<T> Slot<T> {
 
     pub(crate) fn take(&self) -> Option<Arc<T>> {
         self.0.swap(None)
+    }
+}
+
+pub(crate) struct BoxSlot<T> {
+    word: AtomicUsize,
+    value: Unmodelled<Option<Box<T>>>,
+}
+
+impl<T> BoxSlot<T> {
+    pub(crate) fn new() -> BoxSlot<T> {
+        BoxSlot {
+            word: AtomicUsize::new(0),
+            value: Unmodelled::new(None),
+        }
+    }
+
+    pub(crate) fn put(&self, value: Box<T>) -> Option<Box<T>> {
+        self.swap(Some(value))
+    }
+
+    pub(crate) fn take(&self) -> Option<Box<T>> {
+        self.swap(None)
+    }
+
+    fn swap(&self, value: Option<Box<T>>) -> Option<Box<T>> {
+        self.word
+            .swap(usize::from(value.is_some()), Ordering::AcqRel);
+        // No thread is switched between the two lines.
+        std::mem::replace(&mut self.value.lock(), value)
+    }
+}
+
+pub(crate) struct Hint(Unmodelled<u64>);
+
+impl Hint {
+    pub(crate) fn new() -> Hint {
+        Hint(Unmodelled::new(0))
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        *self.0.lock()
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        *self.0.lock() = value;
     }
 }

@@ -13,13 +13,6 @@ pub(crate) struct Subscribers<T> {
 }
 
 impl<T> Subscribers<T> {
-    pub(super) fn one(subscriber: Arc<T>) -> Subscribers<T> {
-        Subscribers {
-            chain: Nodes::default(),
-            first: Some(subscriber),
-        }
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none() && self.chain.is_empty()
     }

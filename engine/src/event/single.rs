@@ -41,6 +41,12 @@ impl<T> Single<T> {
         self.word.store(SET, Ordering::Release);
     }
 
+    /// Takes the event back, if it was set without subscribers.
+    pub(crate) fn reset(&self) {
+        // Release: a thread that reads it finds what its setter has written before.
+        self.word.store(0, Ordering::Release);
+    }
+
     /// Makes this the subscriber, after the last one was taken. Returns whether the event is set; then the subscriber
     /// may not be served.
     pub(crate) fn subscribe(&self, subscriber: Arc<T>) -> bool {

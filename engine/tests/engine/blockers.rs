@@ -41,7 +41,10 @@ fn new_set_would_wait_for_all_that_are_in_line() {
     assert_eq!(of("w:a/b"), [second.token(), first.token()]);
     assert!(of("w:b").is_empty());
     assert_eq!(locks.stats().last_token, 2);
-    assert_eq!(locks.blockers_of([]).unwrap_err(), LockError::NoResources);
+    assert_eq!(
+        locks.blockers_of(Vec::<Resource>::new()).unwrap_err(),
+        LockError::NoResources
+    );
     locks.close();
     assert_eq!(
         locks.blockers_of(set("w:a")).unwrap_err(),

@@ -10,6 +10,7 @@ mod oracle;
 mod outstanding;
 mod paths;
 mod restored;
+mod reuse;
 mod semantics;
 #[cfg(feature = "serde")]
 mod serialized;

@@ -192,7 +192,7 @@ fn the_error_names_the_first_resource_that_is_not_covered() {
         "the lock does not cover a write of [\"a\", \"x\"]; allowed are paths at or below its own, and writes only \
          where it writes"
     );
-    let error = holder.narrow([]).expect_err("empty");
+    let error = holder.narrow(set("")).expect_err("empty");
     assert_eq!(error, NarrowError::BadSet(LockError::NoResources));
     assert_eq!(error.to_string(), LockError::NoResources.to_string());
     assert!(!enqueue(&locks, "r:d").is_acquired());

@@ -3,7 +3,8 @@
 //! Properties:
 //! 1. a request is granted exactly when no earlier, conflicting request is outstanding;
 //! 2. `try_lock` succeeds exactly when `enqueue` would be granted at once;
-//! 3. tokens grow with the order of requests, and a restored request has its own;
+//! 3. the token of a request is larger than those of all earlier conflicting requests, and a restored request has its
+//!    own;
 //! 4. statistics and listing agree with the handles, and a waiting request is listed with an earlier,
 //!    conflicting, outstanding request as the one that it waits for;
 //! 5. a request has all earlier, conflicting, outstanding requests as its blockers, each once, and its root holder is one
@@ -13,7 +14,7 @@
 
 use super::narrow::{Narrower, expected, narrower};
 use super::outstanding::Outstanding;
-use locktopus_engine::{Blockers, LockManager, Path, RequestState, Resource};
+use locktopus_engine::{Blockers, LockManager, Options, Path, RequestState, Resource};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -29,6 +30,8 @@ enum Step {
     Skip(u64),
     /// Narrows a granted request, by an index as below.
     Narrow(usize, Narrower),
+    /// Tries a prepared set, and takes its place in line for a moment, by an index as below.
+    Prepared(usize),
     /// Releases or withdraws an outstanding request, by an index that is taken modulo their number.
     End(usize),
 }
@@ -45,9 +48,19 @@ pub(crate) fn resource() -> impl Strategy<Value = Resource> {
     })
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let set = || prop::collection::vec(resource(), 1..4);
+/// Sets that are locked again and again, so that their requests rest.
+const FEW: [&str; 6] = ["w:a", "r:a", "w:a/b", "r:b w:a/a", "r:", "w:b w:a"];
+
+fn set() -> impl Strategy<Value = Vec<Resource>> {
     prop_oneof![
+        1 => prop::collection::vec(resource(), 1..4),
+        1 => prop::sample::select(&FEW[..]).prop_map(super::set),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (0..FEW.len()).prop_map(Step::Prepared),
         4 => set().prop_map(Step::Enqueue),
         1 => any::<usize>().prop_map(Step::Convert),
         1 => set().prop_map(Step::TryLock),
@@ -58,7 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The outstanding requests in the order of their tokens, each with the set that was asked for.
+/// The outstanding requests in the order in which they were made, each with the set that was asked for.
 #[derive(Default)]
 struct Oracle(Vec<(Vec<Resource>, Outstanding)>);
 
@@ -73,14 +86,20 @@ impl Oracle {
         earlier.iter().all(|(set, _)| !conflict(set, &rest[0].0))
     }
 
+    /// Whether the token is larger than those of all requests that conflict with the set.
+    fn is_newest(&self, set: &[Resource], token: u64) -> bool {
+        let is_earlier = |other: &Outstanding| other.token() < token;
+        (self.0.iter()).all(|(other, request)| !conflict(other, set) || is_earlier(request))
+    }
+
     fn check(&self, locks: &LockManager) {
-        let mut listed: Vec<_> = locks.requests().collect();
-        listed.sort_by_key(|request| request.token);
+        let listed: Vec<_> = locks.requests().collect();
         assert_eq!(listed.len(), self.0.len());
         let mut acquired = 0;
-        for (index, ((set, lock), info)) in self.0.iter().zip(&listed).enumerate() {
+        for (index, (set, lock)) in self.0.iter().enumerate() {
+            let info = listed.iter().find(|info| info.token == lock.token());
+            let info = info.expect("it is listed");
             assert_eq!(lock.is_acquired(), self.is_granted(index));
-            assert_eq!(lock.token(), info.token);
             assert_eq!(lock.resources(), info.resources);
             acquired += usize::from(lock.is_acquired());
             let blocker = info.waits_for.map(|token| {
@@ -144,8 +163,9 @@ impl Oracle {
     }
 }
 
-fn run(steps: Vec<Step>) {
-    let locks = LockManager::new();
+fn run(steps: Vec<Step>, options: Options) {
+    let locks = LockManager::with(options);
+    let mut prepared = FEW.map(|text| locks.prepare(super::set(text)).expect("not empty"));
     let mut oracle = Oracle::default();
     for (number, step) in steps.into_iter().enumerate() {
         match step {
@@ -153,9 +173,7 @@ fn run(steps: Vec<Step>) {
                 let pending = locks
                     .enqueue(set.iter().cloned())
                     .expect("open and not empty");
-                if let Some((_, last)) = oracle.0.last() {
-                    assert!(last.token() < pending.token());
-                }
+                assert!(oracle.is_newest(&set, pending.token()));
                 oracle.0.push((set, pending.into()));
             }
             Step::TryLock(set) => {
@@ -170,6 +188,16 @@ fn run(steps: Vec<Step>) {
                     .expect("open and not empty");
                 assert_eq!(tried.is_some(), free);
                 oracle.0.extend(tried.map(|lock| (set, lock.into())));
+            }
+            Step::Prepared(index) => {
+                let (set, wanted) = (&mut prepared[index], super::set(FEW[index]));
+                let free = oracle.0.iter().all(|(other, _)| !conflict(other, &wanted));
+                let tried = set.try_lock().expect("open");
+                assert_eq!(tried.is_some(), free);
+                drop(tried);
+                let pending = set.enqueue().expect("open");
+                assert_eq!(pending.is_acquired(), free);
+                assert!(oracle.is_newest(&wanted, pending.token()));
             }
             Step::Restore(above, set) => {
                 let token = locks.stats().last_token + above;
@@ -224,6 +252,8 @@ proptest! {
 
     #[test]
     fn engine_and_oracle_agree_after_every_step(steps in prop::collection::vec(step(), 0..60)) {
-        run(steps);
+        run(steps.clone(), Options::new());
+        // Requests rest at their first release, and drive out one another.
+        run(steps, Options::new().places(4).eager());
     }
 }

@@ -23,13 +23,16 @@ mod leave;
 mod mutations;
 mod narrow;
 mod restore;
+mod reuse;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod steps;
 mod wait;
 
 use explore::{ALL, Bounds, explore_within};
-use locktopus_loom_tests::{Entering, Lock, LockManager, Pending, RequestState, Resource, Work};
+use locktopus_loom_tests::{
+    Entering, Lock, LockManager, Options, Pending, RequestState, Resource, Work,
+};
 
 macro_rules! models {
     ($($module:ident { $($scenario:ident: quick $quick:expr, full $full:expr;)* })*) => {
@@ -122,6 +125,18 @@ models! {
         a_narrowing_races_a_close: quick 4, full ALL;
         a_release_races_a_narrowing: quick ALL, full ALL;
         a_narrowing_races_another_of_the_same_lock: quick ALL, full ALL;
+    }
+    reuse {
+        a_resting_request_races_another_for_its_path: quick 2, full 3;
+        a_resting_request_races_one_above_it: quick 2, full 3;
+        a_resting_request_races_one_below_it: quick 2, full 3;
+        a_resting_set_races_a_set: quick 2, full 3;
+        a_request_that_was_alone_races_another: quick 3, full 3;
+        a_release_to_rest_races_a_watch: quick 3, full ALL;
+        two_threads_lock_one_resting_request_again: quick 2, full 3;
+        a_close_races_a_request_that_is_locked_again: quick 3, full ALL;
+        prepared_sets_rest_at_one_path: quick 0, full 0;
+        a_child_enters_below_a_prepared_set: quick 0, full 0;
     }
     close {
         a_close_races_a_request: quick ALL, full ALL;

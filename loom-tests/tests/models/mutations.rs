@@ -2,7 +2,7 @@
 //! that the mutation breaks.
 
 use super::explore::explore;
-use super::{enter, leave, narrow, restore, steps, wait};
+use super::{enter, leave, narrow, restore, reuse, steps, wait};
 use locktopus_loom_tests::{Mutation, with};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -61,8 +61,8 @@ noticed! {
     PausedPurgeSkips by steps::a_divided_purge_races_a_new_watch at 1 for "the grant rule";
     UncountedPause by steps::entering_in_steps_races_a_release at 0 for "the statistics";
     LeaveHalfEntered by steps::entering_dropped_after_one_step_races_a_request at 0 for "the statistics";
-    TakeBeforeInserting by restore::a_restored_request_races_a_later_one at 0 for "the grant rule";
-    RelaxedTake by restore::a_restored_request_races_a_later_one at 0 for "the grant rule";
+    TakeBeforeInserting by restore::a_restored_request_races_a_later_one at 1 for "the grant rule";
+    RelaxedTake by restore::a_restored_request_races_a_later_one at 2 for "the grant rule";
     RestoreBehindTheClock by restore::two_requests_are_restored_at_once at 0 for "the grant rule";
     NarrowedFirst by narrow::a_waiting_walk_goes_on_behind_a_narrowed_lock at 0 for "the grant rule";
     RemoveBeforeNarrowed by narrow::a_lock_is_narrowed_below_a_walk at 1 for "the grant rule";
@@ -70,6 +70,12 @@ noticed! {
     MarksReadOnce by narrow::a_narrowed_lock_is_the_first_of_its_depth at 1 for "the grant rule";
     ShortcutBeforeAncestors by narrow::a_lock_is_narrowed_from_above_a_walk_to_below at 1 for "the grant rule";
     LoseTheOtherWakes by one_thread::a_panicking_waker_stands_before_another at 0 for "woken";
+    RestThoughAnnounced by reuse::a_release_to_rest_races_a_watch at 1 for "the grant rule";
+    NoLookAfterAnnouncement by reuse::a_release_to_rest_races_a_watch at 1 for "the grant rule";
+    RestingIsNotMet by reuse::prepared_sets_rest_at_one_path at 0 for "the grant rule";
+    WalkAgainFromTheTicket by reuse::a_resting_request_races_another_for_its_path at 2 for "the grant rule";
+    NoInterest by reuse::a_child_enters_below_a_prepared_set at 0 for "the grant rule";
+    NearIsNeverChecked by reuse::a_child_enters_below_a_prepared_set at 0 for "the grant rule";
     RemoveAfterAdvancing by one_thread::a_task_counts_the_locked_resources at 0 for "the last holder is gone";
 }
 

@@ -10,9 +10,9 @@
 //! 5. a lock that is being narrowed holds the new set all the time;
 //! 6. at the end no request is left.
 
-use crate::shared::{Outstanding, check, conflict};
+use crate::shared::{Outstanding, check, conflict, set};
 use crate::steps::without_steps;
-use crate::{Lock, LockManager, Path, Resource, Work};
+use crate::{Lock, LockManager, Options, Path, Resource, Work};
 use generator::{Generator, Gn};
 use locktopus_loom_tests::{Mutation, with};
 use proptest::prelude::*;
@@ -96,8 +96,17 @@ fn resource() -> impl Strategy<Value = Resource> {
     })
 }
 
+/// Any sets, and often the same few ones, which rest and are locked again.
+fn any_set() -> impl Strategy<Value = Vec<Resource>> {
+    let few = vec!["w:a", "r:a", "w:a/b", "r:a/b", "w:b w:a", "w:"];
+    prop_oneof![
+        1 => prop::collection::vec(resource(), 1..4),
+        2 => prop::sample::select(few).prop_map(set),
+    ]
+}
+
 fn operation() -> impl Strategy<Value = Operation> {
-    let set = || prop::collection::vec(resource(), 1..4);
+    let set = any_set;
     prop_oneof![
         8 => set().prop_map(Operation::Enqueue),
         2 => set().prop_map(Operation::TryLock),
@@ -121,7 +130,6 @@ fn round() -> impl Strategy<Value = Round> {
 }
 
 /// The state that all virtual threads share.
-#[derive(Default)]
 struct World {
     locks: LockManager,
     /// The requests whose entering has ended and whose leaving has not begun.
@@ -134,6 +142,17 @@ struct World {
 }
 
 impl World {
+    /// Requests rest at their first release.
+    fn new() -> World {
+        World {
+            locks: LockManager::with(Options::new().places(8).eager()),
+            outstanding: Mutex::default(),
+            narrowing: Mutex::default(),
+            works: Mutex::default(),
+            newest: AtomicU64::new(0),
+        }
+    }
+
     /// Not to be kept across a step.
     fn outstanding(&self) -> MutexGuard<'_, Vec<Outstanding>> {
         self.outstanding.lock().expect("no panic")
@@ -255,7 +274,7 @@ impl World {
 }
 
 fn run(rounds: Vec<Round>) {
-    let world = Arc::new(World::default());
+    let world = Arc::new(World::new());
     for Round {
         operations,
         schedule,
@@ -324,6 +343,8 @@ fn mutations_are_noticed() {
         Mutation::RemoveBeforeNarrowed,
         Mutation::NeverGivenUp,
         Mutation::LeaveHalfNarrowed,
+        Mutation::RestThoughAnnounced,
+        Mutation::NoLookAfterAnnouncement,
     ] {
         let config = ProptestConfig {
             failure_persistence: None,

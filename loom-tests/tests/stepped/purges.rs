@@ -1,5 +1,6 @@
 //! The watches of withdrawn requests do not pile up behind a held lock.
 
+use crate::entries::Met;
 use crate::path::Path;
 use crate::resource::{Resource, ResourceSet};
 use crate::table::Table;
@@ -7,10 +8,10 @@ use locktopus_loom_tests::{Mutation, with};
 use std::panic::catch_unwind;
 
 fn withdrawn_requests_do_not_pile_up() {
-    let table = Table::new(1);
+    let table = Table::new(1, 1);
     let enter = |resource| {
         let set = ResourceSet::collect([resource]).expect("one resource");
-        let (request, _) = table.enter(set).expect("open");
+        let (request, _) = table.enter(set, &mut Met::default()).expect("open");
         request
     };
     let holder = enter(Resource::write(Path::from(["a"])));

@@ -15,6 +15,11 @@ use std::ops::Bound;
 /// So small that short histories purge.
 pub(crate) const FEW_RETIRED: u32 = 2;
 
+/// Few, so that a lock manager is made quickly.
+pub(crate) const PLACES: usize = 8;
+
+pub(crate) const FEWEST_COUNTERS: usize = 4;
+
 /// Steps are tried often.
 pub(crate) const TRY_STEPS_EVERY: u32 = 2;
 
@@ -52,6 +57,7 @@ stepped! {
     AtomicU32 of u32:
         load(order: Ordering) -> u32,
         store(value: u32, order: Ordering),
+        swap(value: u32, order: Ordering) -> u32,
         fetch_add(value: u32, order: Ordering) -> u32,
         fetch_or(value: u32, order: Ordering) -> u32,
         compare_exchange(old: u32, new: u32, ok: Ordering, err: Ordering) -> Result<u32, u32>;
@@ -182,5 +188,41 @@ impl<T> Slot<T> {
     pub(crate) fn take(&self) -> Option<Arc<T>> {
         step();
         self.0.take()
+    }
+}
+
+pub(crate) struct BoxSlot<T>(real::BoxSlot<T>);
+
+impl<T> BoxSlot<T> {
+    pub(crate) fn new() -> BoxSlot<T> {
+        BoxSlot(real::BoxSlot::new())
+    }
+
+    pub(crate) fn put(&self, value: Box<T>) -> Option<Box<T>> {
+        step();
+        self.0.put(value)
+    }
+
+    pub(crate) fn take(&self) -> Option<Box<T>> {
+        step();
+        self.0.take()
+    }
+}
+
+pub(crate) struct Hint(real::Hint);
+
+impl Hint {
+    pub(crate) fn new() -> Hint {
+        Hint(real::Hint::new())
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        step();
+        self.0.get()
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        step();
+        self.0.set(value);
     }
 }

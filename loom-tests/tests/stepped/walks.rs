@@ -5,7 +5,7 @@
 //! 2. a walk that pauses, wherever its budget ends, meets them in the same order. It may meet one of them again.
 
 use crate::budget::Budget;
-use crate::entries::{Found, Walker};
+use crate::entries::{Found, Met, Walker};
 use crate::path::Path;
 use crate::resource::{Mode, Resource, ResourceSet};
 use crate::sync::pin;
@@ -40,7 +40,7 @@ fn scenario() -> impl Strategy<Value = (Vec<Vec<Resource>>, usize)> {
 }
 
 /// The tokens of all requests that a walk meets, and the number of its pauses.
-fn meets(table: &Table, walker: &Walker<'_>, budget: impl Fn() -> Budget) -> (Vec<u64>, usize) {
+fn meets(table: &Table, walker: &mut Walker<'_>, budget: impl Fn() -> Budget) -> (Vec<u64>, usize) {
     let guard = pin();
     let (mut met, mut pauses, mut steps, mut cursor) = (Vec::new(), 0, 0, Cursor::START);
     loop {
@@ -48,7 +48,7 @@ fn meets(table: &Table, walker: &Walker<'_>, budget: impl Fn() -> Budget) -> (Ve
         let found = (table.entries).next_blocker(walker, &table.clock, cursor, &mut budget, &guard);
         cursor = match found {
             Found::Nothing => return (met, pauses),
-            Found::Blocker(cursor, blocker) => {
+            Found::Blocker(cursor, blocker, _) => {
                 if !met.contains(&blocker.ticket()) {
                     met.push(blocker.ticket());
                 }
@@ -71,10 +71,15 @@ fn budget_of(nanos: u64) -> Budget {
 }
 
 fn run((sets, walking): (Vec<Vec<Resource>>, usize)) {
-    let table = Table::new(1);
+    let table = Table::new(1, 1);
     let collect =
         |set: &Vec<Resource>| ResourceSet::collect(set.iter().cloned()).expect("within the limits");
-    let enter = |set| table.enter(collect(set)).expect("open").0;
+    let enter = |set| {
+        table
+            .enter(collect(set), &mut Met::default())
+            .expect("open")
+            .0
+    };
     let entered: Vec<_> = sets.iter().map(enter).collect();
     let conflicts = |other: &Vec<Resource>| {
         let with = |one: &Resource| other.iter().any(|other| one.conflicts_with(other));
@@ -84,12 +89,12 @@ fn run((sets, walking): (Vec<Vec<Resource>>, usize)) {
         .filter(|(other, _)| conflicts(other))
         .map(|(_, request)| request.ticket())
         .collect();
-    let walker = Walker::of(&entered[walking]);
-    let (met, _) = meets(&table, &walker, Budget::unlimited);
+    let mut walker = Walker::of(&entered[walking]);
+    let (met, _) = meets(&table, &mut walker, Budget::unlimited);
     assert_eq!(met.iter().copied().collect::<BTreeSet<_>>(), conflicting);
     let mut fewest_pauses = usize::MAX;
     for nanos in (0..1_500).step_by(150).chain((2_000..).step_by(1_000)) {
-        let (met_with_pauses, pauses) = meets(&table, &walker, || budget_of(nanos));
+        let (met_with_pauses, pauses) = meets(&table, &mut walker, || budget_of(nanos));
         assert_eq!(met_with_pauses, met, "with pauses after {nanos} ns");
         fewest_pauses = fewest_pauses.min(pauses);
         if pauses == 0 {
