@@ -2,7 +2,7 @@
 
 use crate::floor::{Floor, OldPath};
 use crate::measure::Side;
-use locktopus_engine::{Lock, LockManager, Path, Pending, Resource};
+use locktopus_engine::{Lock, LockManager, Path, Pending, PreparedSet, Resource};
 use std::hint::black_box;
 
 const ABOVE: [&str; 5] = ["org", "eu", "team", "user", "it"];
@@ -47,6 +47,16 @@ pub(crate) fn floor_of(depth: usize, count: usize) -> Floor {
 /// Locks and releases one resource again and again.
 pub(crate) fn lock_again<'a>(locks: &'a LockManager, resource: &'a Resource) -> Side<'a> {
     Side::new(|| drop(black_box(locks.blocking_lock([resource.clone()]))))
+}
+
+/// The same by reference.
+pub(crate) fn lock_by_reference<'a>(locks: &'a LockManager, resource: &'a Resource) -> Side<'a> {
+    Side::new(move || drop(black_box(locks.blocking_lock([resource]))))
+}
+
+/// Locks and releases a prepared set again and again.
+pub(crate) fn lock_prepared(mut set: PreparedSet) -> Side<'static> {
+    Side::new(move || drop(black_box(set.blocking_lock())))
 }
 
 /// Inserts and removes one key again and again.

@@ -40,9 +40,10 @@ fn main() {
         let mut filters = filter.iter();
         filters.all(|filter| name.contains(filter.as_str()))
     };
-    let cases: [(&str, Case); 14] = [
+    let cases: [(&str, Case); 15] = [
         ("memory", memory::memory),
         ("again", one_path::again),
+        ("prepared", one_path::prepared),
         ("threads", two_threads::threads),
         ("new_paths", many_paths::new_paths),
         ("keys", many_paths::keys),

@@ -1,6 +1,9 @@
 //! One path, locked and released again and again.
 
-use crate::locks::{floor_again, floor_of, hold, hold_leaves, leaf, lock_again, old_leaf, write};
+use crate::locks::{
+    floor_again, floor_of, hold, hold_leaves, leaf, lock_again, lock_by_reference, lock_prepared,
+    old_leaf, write,
+};
 use crate::measure::{Figure, Readings, Report, Side, beside, in_turn};
 use crate::peers::{Peers, ThreeLocks};
 use locktopus_engine::{Lock, LockManager, Path, Resource};
@@ -8,13 +11,24 @@ use std::hint::black_box;
 
 const SIZES: [usize; 4] = [0, 1_000, 100_000, 1_000_000];
 
+/// What a lock is compared with, in the order of the sides.
+const BASES: [&str; 7] = [
+    "the floor",
+    "lockmap",
+    "lockmap by reference",
+    "keyed-lock",
+    "lockable",
+    "three `parking_lot` RwLocks",
+    "three tokio RwLocks",
+];
+
 /// A path of depth 3 beside other held locks: the engine, the floor and other locks in turn.
 pub(crate) fn again(report: &mut Report) {
-    let sizes = "beside 0 / 1k / 100k / 1M held";
-    let mut rows: Vec<(&str, Vec<Figure>)> = Vec::new();
-    for (at, held) in SIZES.into_iter().enumerate() {
+    let mut rows = [const { Vec::new() }; BASES.len()];
+    let mut by_reference_rows = [const { Vec::new() }; BASES.len()];
+    for held in SIZES {
         let (resource, old_path) = (write(3, "42x"), old_leaf(3, "42x"));
-        let [ours, bases @ ..] = beside(held, || {
+        let [ours, by_reference, bases @ ..] = beside(held, || {
             let locks = LockManager::new();
             let _others = hold_leaves(&locks, 3, held);
             let floor = floor_of(3, held);
@@ -23,6 +37,7 @@ pub(crate) fn again(report: &mut Report) {
             Peers::beside(3, held, |peers| {
                 in_turn([
                     lock_again(&locks, &resource),
+                    lock_by_reference(&locks, &resource),
                     floor_again(&floor, &old_path),
                     peers.lockmap(),
                     peers.lockmap_by_reference(),
@@ -33,30 +48,52 @@ pub(crate) fn again(report: &mut Report) {
                 ])
             })
         });
-        let names = [
-            "the floor",
-            "lockmap",
-            "lockmap by reference",
-            "keyed-lock",
-            "lockable",
-            "three `parking_lot` RwLocks",
-            "three tokio RwLocks",
-        ];
-        report.print(&format!("again_beside_{held}"), ours.figure(), "ns");
-        for (name, base) in names.into_iter().zip(&bases) {
-            report.print(&format!("again_beside_{held}: {name}"), base.figure(), "ns");
-            if at == 0 {
-                rows.push((name, Vec::new()));
+        let name = format!("again_beside_{held}");
+        report.print(&name, ours.figure(), "ns");
+        let by_reference_name = format!("{name}_by_reference");
+        report.print(&by_reference_name, by_reference.figure(), "ns");
+        for (base, readings) in BASES.into_iter().zip(&bases) {
+            report.print(&format!("{name}: {base}"), readings.figure(), "ns");
+        }
+        for (row, base) in rows.iter_mut().zip(&bases) {
+            row.push(ours.to(base));
+        }
+        for (row, base) in by_reference_rows.iter_mut().zip(&bases) {
+            row.push(by_reference.to(base));
+        }
+    }
+    let sizes = "beside 0 / 1k / 100k / 1M held";
+    for (base, figures) in BASES.into_iter().zip(&rows) {
+        let row = format!("lock + release of one path again, to {base}, {sizes}");
+        report.row(&row, figures, "ratio");
+    }
+    for (base, figures) in BASES.into_iter().zip(&by_reference_rows).take(3) {
+        report.row(&format!("… by reference, to {base}"), figures, "ratio");
+    }
+}
+
+/// Prepared sets, to three locks made beforehand.
+pub(crate) fn prepared(report: &mut Report) {
+    let mut row = Vec::new();
+    for paths in [1, 4, 16] {
+        for held in [0, 1_000, 100_000] {
+            let [ours, three] = beside(held, || {
+                let locks = LockManager::new();
+                let _others = hold_leaves(&locks, 3, held);
+                let set = (0..paths).map(|i| write(3, &format!("{i}x")));
+                let set = locks.prepare(set).expect("not empty");
+                let three = ThreeLocks::parking_lot();
+                in_turn([lock_prepared(set), three.side()])
+            });
+            let name = format!("prepared_{paths}_beside_{held}");
+            report.print(&name, ours.figure(), "ns");
+            if held == 1_000 {
+                row.push(ours.to(&three));
             }
         }
-        for ((_, figures), base) in rows.iter_mut().zip(&bases) {
-            figures.push(ours.to(base));
-        }
     }
-    for (name, figures) in rows {
-        let row = format!("lock + release of one path again, to {name}, {sizes}");
-        report.row(&row, &figures, "ratio");
-    }
+    let name = "prepared set of 1 / 4 / 16 paths, to three `parking_lot` RwLocks";
+    report.row(name, &row, "ratio");
 }
 
 /// Prints a cost, the cost of the floor, and the ratio.

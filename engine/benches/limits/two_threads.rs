@@ -27,47 +27,94 @@ fn compare(report: &Report, name: &str, measured: Together) -> Option<Figure> {
     Some(ratio)
 }
 
-fn lock_again(locks: &LockManager, resource: Resource) -> impl FnMut() + Send {
+/// Measures two threads beside held locks, each with a step of its own; the ratio to one of them.
+fn of_locks<S: FnMut() + Send>(
+    report: &Report,
+    name: &str,
+    held: usize,
+    step: impl Fn(&LockManager, usize) -> S,
+) -> Option<Figure> {
+    let measured = together(|all| {
+        let locks = LockManager::new();
+        let _others = hold_leaves(&locks, 3, held);
+        all.add(step(&locks, 0), step(&locks, 1));
+    });
+    compare(report, name, measured)
+}
+
+fn lock_again(locks: &LockManager, resource: Resource) -> impl FnMut() + Send + use<> {
     let locks = locks.clone();
     move || drop(black_box(locks.blocking_lock([resource.clone()])))
 }
 
+fn lock_prepared(locks: &LockManager, resource: Resource) -> impl FnMut() + Send + use<> {
+    let mut set = locks.prepare([resource]).expect("not empty");
+    move || drop(black_box(set.blocking_lock()))
+}
+
+/// Paths of two threads that lie in the same part of a table.
+fn own_path(thread: usize) -> String {
+    format!("{}x", thread * 5 + 1)
+}
+
 /// Disjoint paths. The same for the floor, whose threads share the skiplist and the reclamation of memory but no
-/// clock. Then two readers of one path.
-pub(crate) fn threads(report: &mut Report) {
-    let (mut of_locks, mut of_floor) = (Vec::new(), Vec::new());
-    let name = |i: usize| format!("{}x", i * 5 + 1);
+/// clock.
+fn disjoint(report: &mut Report) {
+    let [mut of_lock, mut of_prepared, mut of_floor] = [const { Vec::new() }; 3];
+    let own = |thread: usize| write(3, &own_path(thread));
     for held in [0, 1_000, 100_000] {
-        let measured = together(|all| {
-            let locks = LockManager::new();
-            let _others = hold_leaves(&locks, 3, held);
-            let [first, second] = [0, 1].map(|i| lock_again(&locks, write(3, &name(i))));
-            all.add(first, second);
-        });
-        of_locks.extend(compare(report, &format!("threads_beside_{held}"), measured));
+        let name = format!("threads_beside_{held}");
+        of_lock.extend(of_locks(report, &name, held, |locks, thread| {
+            lock_again(locks, own(thread))
+        }));
+        let name = format!("threads_prepared_beside_{held}");
+        of_prepared.extend(of_locks(report, &name, held, |locks, thread| {
+            lock_prepared(locks, own(thread))
+        }));
         let measured = together(|all| {
             let floor = &floor_of(3, held);
-            let [first, second] = [0, 1].map(|i| {
-                let (path, mut births) = (old_leaf(3, &name(i)), 0);
+            let [first, second] = [0, 1].map(|thread| {
+                let (path, mut births) = (old_leaf(3, &own_path(thread)), 0);
                 move || floor.insert_and_remove(&path, &mut births)
             });
             all.add(first, second);
         });
-        let name = format!("threads_beside_{held}_floor");
-        of_floor.extend(compare(report, &name, measured));
+        of_floor.extend(compare(
+            report,
+            &format!("threads_floor_beside_{held}"),
+            measured,
+        ));
     }
     let row = "two threads to one, disjoint paths, beside 0 / 1k / 100k held";
-    report.row(&format!("{row}: `lock`"), &of_locks, "ratio");
+    report.row(&format!("{row}: `lock`"), &of_lock, "ratio");
+    report.row(&format!("{row}: prepared"), &of_prepared, "ratio");
     report.row(&format!("{row}: the floor"), &of_floor, "ratio");
-    let measured = together(|all| {
-        let locks = LockManager::new();
-        let [first, second] = [(); 2].map(|()| lock_again(&locks, Resource::read(leaf(3, "42x"))));
-        all.add(first, second);
+}
+
+pub(crate) fn threads(report: &mut Report) {
+    disjoint(report);
+    let read = || Resource::read(leaf(3, "42x"));
+    let of_lock = of_locks(report, "threads_read_one_path", 0, |locks, _| {
+        lock_again(locks, read())
     });
-    let ratio = compare(report, "threads_read_one_path", measured);
+    let of_prepared = of_locks(report, "threads_read_one_path_prepared", 0, |locks, _| {
+        lock_prepared(locks, read())
+    });
+    let row = "two readers of one path to one: `lock` / prepared";
+    let both: Vec<Figure> = of_lock.into_iter().chain(of_prepared).collect();
+    report.row(row, &both, "ratio");
+    let keys = of_locks(report, "threads_100_keys_each", 0, |locks, thread| {
+        let keys = (0..100).map(|i| write(3, &format!("{}x", 100 * thread + i)));
+        let (locks, keys) = (locks.clone(), keys.collect::<Vec<Resource>>());
+        let mut random = fastrand::Rng::with_seed(thread as u64);
+        move || {
+            let key = keys[random.usize(..keys.len())].clone();
+            drop(black_box(locks.blocking_lock([key])));
+        }
+    });
     report.row(
-        "two readers of one path to one: `lock`",
-        ratio.as_slice(),
+        "two threads to one, 100 keys at random for each",
+        keys.as_slice(),
         "ratio",
     );
 }
