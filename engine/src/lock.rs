@@ -163,6 +163,13 @@ impl Lock {
         self.0.narrow_in_steps(ResourceSet::collect(resources)?)
     }
 
+    /// Whether the request had rested before. For tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_again(&self) -> bool {
+        matches!(self.0.held, Some(Held::Again(_)))
+    }
+
     /// Releases the lock. Dropping it does the same.
     ///
     /// Later requests that waited only for this one are granted before this returns.

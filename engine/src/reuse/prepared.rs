@@ -211,6 +211,13 @@ impl PreparedLock<'_> {
         self.set.resources()
     }
 
+    /// Whether the request had rested before. For tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_again(&self) -> bool {
+        self.set.is_listed
+    }
+
     /// Releases the lock. Dropping it does the same. See [`Lock::release`](crate::Lock::release).
     pub fn release(self) {}
 }

@@ -10,13 +10,17 @@
 //! - No grant after the close, with which each hunt ends.
 //! - No request is left: at the end the table is empty.
 //!
+//! Each thread has some prepared sets, which it locks now and then. With options for it, requests rest at their first
+//! release, and compete for few places.
+//!
 //! Many requests enter and leave in steps. All threads share their works, and each does steps of any of them.
 //! A seed decides which operations each thread does, but not how the threads overlap.
 
+mod prepared;
 mod tree;
 mod works;
 
-use locktopus_engine::{Lock, LockError, LockManager, Resource};
+use locktopus_engine::{Lock, LockError, LockManager, Options, Pending, PreparedSet, Resource};
 use std::fmt;
 use std::ops::AddAssign;
 use std::panic::resume_unwind;
@@ -35,6 +39,17 @@ pub(crate) struct Report {
     pub(crate) refused_tries: u64,
     pub(crate) restored: u64,
     pub(crate) narrowed: u64,
+    /// Grants of requests that had rested.
+    pub(crate) again: u64,
+    /// Grants of prepared sets.
+    pub(crate) prepared: u64,
+}
+
+impl Report {
+    fn add_grant(&mut self, is_again: bool) {
+        self.grants += 1;
+        self.again += u64::from(is_again);
+    }
 }
 
 impl AddAssign for Report {
@@ -44,6 +59,8 @@ impl AddAssign for Report {
         self.refused_tries += other.refused_tries;
         self.restored += other.restored;
         self.narrowed += other.narrowed;
+        self.again += other.again;
+        self.prepared += other.prepared;
     }
 }
 
@@ -55,20 +72,22 @@ impl fmt::Display for Report {
             refused_tries,
             restored,
             narrowed,
+            again,
+            prepared,
         } = self;
         write!(
             f,
-            "{grants} grants ({restored} of restored requests), narrowed {narrowed} times, {withdrawals} withdrawals, \
-             {refused_tries} refused tries"
+            "{grants} grants ({again} of requests that rested, {prepared} of prepared sets, {restored} of restored \
+             requests), narrowed {narrowed} times, {withdrawals} withdrawals, {refused_tries} refused tries"
         )
     }
 }
 
 /// Runs `threads` threads for `rounds` rounds each. The first one that is through closes the lock manager.
-pub(crate) fn hunt(threads: usize, rounds: u64, seed: u64) -> Report {
+pub(crate) fn hunt(threads: usize, rounds: u64, seed: u64, options: Options) -> Report {
     fastrand::seed(seed);
     let hunt = Hunt {
-        locks: LockManager::new(),
+        locks: LockManager::with(options),
         tree: Tree::new(),
         works: Works::default(),
         is_closed: AtomicBool::new(false),
@@ -105,15 +124,19 @@ impl Hunt {
     fn run(&self, rounds: u64, seed: u64) -> Report {
         fastrand::seed(seed);
         let mut report = Report::default();
+        let mut prepared: Vec<PreparedSet> = (0..4).map(|_| self.prepare()).collect();
         for _ in 0..rounds {
             self.works.step();
             let was_closed = self.is_closed.load(Ordering::Acquire);
-            match self.round(&mut report) {
+            let before = report;
+            match self.round(&mut prepared, &mut report) {
                 Ok(()) => {}
                 Err(LockError::Closed) => return report,
                 Err(other) => panic!("{other}"),
             }
-            assert!(!was_closed, "a closed manager answers");
+            let has_entered =
+                (report.grants, report.withdrawals) != (before.grants, before.withdrawals);
+            assert!(!was_closed || !has_entered, "a closed manager answers");
         }
         self.works.add(self.locks.close_in_steps());
         self.is_closed.store(true, Ordering::Release);
@@ -129,7 +152,7 @@ impl Hunt {
         assert_eq!(self.locks.requests().count(), 0, "something is left");
     }
 
-    fn round(&self, report: &mut Report) -> Result<(), LockError> {
+    fn round(&self, prepared: &mut [PreparedSet], report: &mut Report) -> Result<(), LockError> {
         let set = self.tree.random_set();
         match fastrand::u8(..64) {
             0..8 => match self.locks.try_lock(set)? {
@@ -138,6 +161,7 @@ impl Hunt {
             },
             8 => self.restore(set, report)?,
             9..12 => self.burst(set, report)?,
+            12..24 => self.lock_prepared(fastrand::choice(prepared).expect("not empty"), report)?,
             _ => match self.acquire(set)? {
                 Some(lock) => self.visit(lock, report),
                 None => report.withdrawals += 1,
@@ -146,9 +170,13 @@ impl Hunt {
         Ok(())
     }
 
+    fn wait(&self, pending: Pending) -> Lock {
+        (self.works).wait_or_panic(&self.locks, pending, Pending::wait_timeout)
+    }
+
     /// Checks a grant, perhaps narrows it some times, and ends it.
     fn visit(&self, mut lock: Lock, report: &mut Report) {
-        report.grants += 1;
+        report.add_grant(lock.is_again());
         self.tree.enter(lock.token(), lock.resources());
         while fastrand::u8(..8) == 0 {
             report.narrowed += u64::from(self.narrow(&mut lock));
@@ -189,7 +217,7 @@ impl Hunt {
         match self.locks.restore(last + fastrand::u64(..9), set) {
             Ok(restored) => {
                 report.restored += 1;
-                self.visit(self.works.wait_or_panic(&self.locks, restored), report);
+                self.visit(self.wait(restored), report);
                 Ok(())
             }
             Err(LockError::TokenOutOfRange { .. }) => Ok(()),
@@ -200,8 +228,9 @@ impl Hunt {
     /// Locks the same set again and again.
     fn burst(&self, set: Vec<Resource>, report: &mut Report) -> Result<(), LockError> {
         for _ in 0..fastrand::u8(..50) {
-            let pending = self.locks.enqueue(set.iter().cloned())?;
-            self.visit(self.works.wait_or_panic(&self.locks, pending), report);
+            let lock = self.wait(self.locks.enqueue(&set)?);
+            report.add_grant(lock.is_again());
+            self.tree.visit(lock.token(), lock.resources());
         }
         Ok(())
     }
@@ -227,7 +256,7 @@ impl Hunt {
             }
             6 => {
                 let waited = enqueue(set)?.wait_timeout(micros());
-                Some(waited.unwrap_or_else(|pending| works.wait_or_panic(locks, pending)))
+                Some(waited.unwrap_or_else(|pending| self.wait(pending)))
             }
             7 => {
                 works.add(enqueue(set)?.withdraw_in_steps());
@@ -240,7 +269,7 @@ impl Hunt {
                 }
                 None
             }
-            _ => Some(works.wait_or_panic(locks, enqueue(set)?)),
+            _ => Some(self.wait(enqueue(set)?)),
         })
     }
 }

@@ -143,6 +143,15 @@ impl Tree {
         }
     }
 
+    /// Enters and leaves, and lets other threads run now and then.
+    pub(super) fn visit(&self, token: u64, held: &[Resource]) {
+        self.enter(token, held);
+        if fastrand::u8(..16) == 0 {
+            std::thread::yield_now();
+        }
+        self.exit(held);
+    }
+
     /// Leaves the cells that the part does not cover, and stays as a reader where it only covers a read.
     pub(super) fn give_up(&self, token: u64, held: &[Resource], part: &[Resource]) {
         for (path, cell, write) in self.covered(held) {

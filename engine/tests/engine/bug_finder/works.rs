@@ -1,6 +1,7 @@
 //! The works under way, which all threads share, and the ways to wait for a grant.
 
-use locktopus_engine::{Entering, Lock, LockError, LockManager, Pending, RequestInfo, Work};
+use locktopus_engine::{Entering, LockError, LockManager, Pending, RequestInfo, Work};
+use std::fmt::Debug;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,14 +54,20 @@ impl Works {
         }
     }
 
-    pub(super) fn wait_or_panic(&self, locks: &LockManager, mut pending: Pending) -> Lock {
+    /// Waits with the `wait_timeout` of a pending request.
+    pub(super) fn wait_or_panic<P: Debug, L>(
+        &self,
+        locks: &LockManager,
+        mut pending: P,
+        wait_timeout: impl Fn(P, Duration) -> Result<L, P>,
+    ) -> L {
         let since = Instant::now();
         while since.elapsed() < LOST {
             let patience = match self.step() {
                 true => Duration::ZERO,
                 false => Duration::from_micros(100),
             };
-            match pending.wait_timeout(patience) {
+            match wait_timeout(pending, patience) {
                 Ok(lock) => return lock,
                 Err(waits) => pending = waits,
             }
