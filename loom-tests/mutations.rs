@@ -340,4 +340,36 @@ mutations! {
         "table.rs": "newest: «newest.as_ref()»," => "newest.as_ref().filter(|newest| newest.is_clear(&request.resources[0]))";
         "entries.rs": "newest.is_some_and(|newest| «newest.is_clear(only)»)" => "true";
     }
+
+    /// Breaks R2: all lives of a request publish the same value, so a late helper gives its number to a later life.
+    ConstantPublished {
+        "request.rs": "self.publish_after(«self.last_ticket()», clock)" => "FIRST_LIFE";
+    }
+
+    /// Breaks guarantee 2: a walk that passes a resting request does not see what its holder has written.
+    RelaxedRest {
+        "request.rs": ".store(RESTING | self.ticket(), «Ordering::Release»)" => "Ordering::Relaxed";
+    }
+
+    /// Breaks O1: an owner is in its place before its request rests, so another thread may begin the next life.
+    OwnerBeforeResting {
+        "reuse/mod.rs": "«»if owner.request.may_rest() && owner.request.rest() {" => "
+            if owner.request.may_rest() {
+                let request = Arc::clone(&owner.request);
+                self.put_back(owner);
+                request.rest();
+                return None;
+            }
+        ";
+    }
+
+    /// Breaks O2: a request takes the sum near it after its walk, and misses what was inserted in between.
+    LookAroundAfterTheWalk {
+        "reuse/mod.rs": "owner.alone_at = «near».filter(|_| !met.any)" => "owner.look_around(&self.table.entries)";
+    }
+
+    /// Breaks C3: an insertion that does not see the interest of a request may also be missed by its walk.
+    InterestIsNotCounted {
+        "counters.rs": "«self.count_everywhere(mode);»\n            interest.declared" => "";
+    }
 }

@@ -19,12 +19,12 @@
 use crate::key::Marks;
 use crate::path::{Path, Prefix};
 use crate::resource::{Mode, Resource};
-use crate::sync::{AtomicU64, CachePadded, Ordering};
+use crate::sync::{CachePadded, Ordering, Tally};
 
 /// The counters of both lists.
 pub(crate) struct Counters {
     /// For each list and each hash: `here`, `below`.
-    counters: Box<[AtomicU64]>,
+    counters: Box<[Tally]>,
     /// The number of hashes, a power of two.
     pairs: usize,
     interest: [CachePadded<Interest>; 2],
@@ -32,9 +32,9 @@ pub(crate) struct Counters {
 
 /// In one list, a bit for each depth at which a request is interested in what is inserted below.
 struct Interest {
-    depths: AtomicU64,
+    depths: Tally,
     /// The depths for which the declaration is complete.
-    declared: AtomicU64,
+    declared: Tally,
 }
 
 impl Counters {
@@ -46,10 +46,10 @@ impl Counters {
     /// Counters with so many pairs for each list, a power of two.
     pub(crate) fn new(pairs: usize) -> Counters {
         let interest = || Interest {
-            depths: AtomicU64::new(0),
-            declared: AtomicU64::new(0),
+            depths: Tally::new(0),
+            declared: Tally::new(0),
         };
-        let counter = |_| AtomicU64::new(0);
+        let counter = |_| Tally::new(0);
         Counters {
             counters: (0..4 * pairs).map(counter).collect(),
             pairs,

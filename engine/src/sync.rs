@@ -39,6 +39,10 @@ pub(crate) const PLACES: usize = 1024;
 /// The least number of pairs of counters in a list. Models use a smaller number.
 pub(crate) const FEWEST_COUNTERS: usize = 16;
 
+/// A counter of insertions, or an interest in them. Only requests that rest look at these, so the models of other
+/// requests leave them out.
+pub(crate) type Tally = AtomicU64;
+
 /// A figure of the statistics. Its changes order nothing and decide nothing, so the models do not explore
 /// their order.
 pub(crate) struct Counter(AtomicUsize);

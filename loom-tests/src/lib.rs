@@ -11,6 +11,6 @@ mod mutation;
 mod sync;
 
 pub use mutation::{Mutation, is_on, with};
-pub use sync::begin;
+pub use sync::{begin, explore_counters};
 
 include!(concat!(env!("OUT_DIR"), "/engine/lib.rs"));

@@ -8,8 +8,12 @@
 //!   with Release, a walk loads with Acquire. A walk goes from key to key and loads the slot of each key
 //!   when it comes there. So it is no snapshot, and it can miss an insert that does not happen before it.
 //!   One lock around a map would order all inserts and walks, and hide such defects.
-//! - [`Chain`], [`Slot`] and [`BoxSlot`], for `arc-swap` and the atomic cells: one atomic word, whose values stand for the
-//!   references. Every operation is a read-modify-write of the word.
+//! - [`Chain`], [`Slot`] and [`BoxSlot`], for `arc-swap` and the atomic cells: one atomic word, whose values stand for
+//!   the references or the boxes. Every operation is a read-modify-write of the word.
+//! - [`AtomicU64`], for sequentially consistent accesses, which loom treats as Acquire and Release: a sequentially
+//!   consistent load after such a read-modify-write of the same thread has a fence before it. So a thread that
+//!   writes one word and then looks at another one, and a thread that does so the other way round, do not both miss
+//!   what the other one wrote. If one of these four accesses is weaker, they may.
 //!
 //! # What they cannot show
 //! - Stale loads of a chain. The twin's load is a read-modify-write, which also releases the earlier writes
@@ -19,7 +23,6 @@
 //!   and a removed entry is kept to the end of the model.
 //! - The links between the entries of a skiplist, and with them its consume loads and the fence after a
 //!   walk: the twin reaches each entry by itself, with Acquire.
-//! - Sequential consistency: loom treats it as Acquire and Release.
 //! - The order of the changes to the hints of the places. Any value of a hint is right.
 //! - The order of the changes to the statistics: a [`Counter`] and the length of a list are outside of the
 //!   model. Only their sums matter. As atomics of the model they would multiply the executions.
@@ -27,11 +30,12 @@
 //! The stress test on the real structures and fuzzing with the address sanitizer cover these.
 
 pub(crate) use crossbeam_utils::CachePadded;
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 pub(crate) use loom::thread;
 pub(crate) use std::sync::Arc;
 
-use loom::sync::atomic::AtomicUsize;
+use loom::sync::atomic::{self, AtomicUsize};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -52,6 +56,121 @@ pub(crate) const PLACES: usize = 0;
 
 /// Insertions at different paths rarely share counters, and an atomic costs executions.
 pub(crate) const FEWEST_COUNTERS: usize = 4;
+
+loom::thread_local! {
+    /// Whether the thread has done a sequentially consistent read-modify-write since its last fence.
+    static OWES_A_FENCE: Cell<bool> = Cell::new(false);
+}
+
+pub(crate) struct AtomicU64(atomic::AtomicU64);
+
+macro_rules! read_modify_writes {
+    ($($method:ident)*) => {
+        $(pub(crate) fn $method(&self, value: u64, order: Ordering) -> u64 {
+            let before = self.0.$method(value, order);
+            owe_a_fence(order);
+            before
+        })*
+    };
+}
+
+fn owe_a_fence(order: Ordering) {
+    if order == Ordering::SeqCst {
+        OWES_A_FENCE.with(|owes| owes.set(true));
+    }
+}
+
+impl AtomicU64 {
+    pub(crate) fn new(value: u64) -> AtomicU64 {
+        AtomicU64(atomic::AtomicU64::new(value))
+    }
+
+    pub(crate) fn load(&self, order: Ordering) -> u64 {
+        if order == Ordering::SeqCst && OWES_A_FENCE.with(|owes| owes.replace(false)) {
+            fence(Ordering::SeqCst);
+        }
+        self.0.load(order)
+    }
+
+    pub(crate) fn store(&self, value: u64, order: Ordering) {
+        self.0.store(value, order);
+        owe_a_fence(order);
+    }
+
+    read_modify_writes! { swap fetch_add fetch_or fetch_max }
+
+    pub(crate) fn compare_exchange(
+        &self,
+        old: u64,
+        new: u64,
+        ok: Ordering,
+        err: Ordering,
+    ) -> Result<u64, u64> {
+        let result = self.0.compare_exchange(old, new, ok, err);
+        if result.is_ok() {
+            owe_a_fence(ok);
+        }
+        result
+    }
+}
+
+thread_local! {
+    /// Whether the model explores the counters of insertions.
+    static EXPLORES_COUNTERS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From here on the model explores the counters of insertions. A model of requests that rest must call this before it
+/// makes a lock manager. Other models leave the counters out: they would multiply the executions, and order accesses
+/// that must be right without them.
+pub fn explore_counters() {
+    EXPLORES_COUNTERS.set(true);
+}
+
+pub(crate) struct Tally(Explored);
+
+enum Explored {
+    Yes(AtomicU64),
+    No(Unmodelled<u64>),
+}
+
+impl Tally {
+    pub(crate) fn new(value: u64) -> Tally {
+        Tally(match EXPLORES_COUNTERS.get() {
+            true => Explored::Yes(AtomicU64::new(value)),
+            false => Explored::No(Unmodelled::new(value)),
+        })
+    }
+
+    pub(crate) fn load(&self, order: Ordering) -> u64 {
+        match &self.0 {
+            Explored::Yes(word) => word.load(order),
+            Explored::No(word) => *word.lock(),
+        }
+    }
+
+    pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        match &self.0 {
+            Explored::Yes(word) => word.fetch_add(value, order),
+            Explored::No(word) => {
+                let mut word = word.lock();
+                *word += value;
+                *word - value
+            }
+        }
+    }
+
+    pub(crate) fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
+        match &self.0 {
+            Explored::Yes(word) => word.fetch_or(value, order),
+            Explored::No(word) => {
+                let mut word = word.lock();
+                let before = *word;
+                *word |= value;
+                before
+            }
+        }
+    }
+}
 
 /// A mutex outside of the model: it orders nothing, and no thread is switched while it is locked.
 struct Unmodelled<T>(Mutex<T>);
@@ -144,6 +263,7 @@ thread_local! {
 /// Forgets the previous execution. A model must call this first.
 pub fn begin() {
     IDENTITIES.with(|seen| seen.lock().clear());
+    EXPLORES_COUNTERS.set(false);
 }
 
 const ABSENT: usize = 0;

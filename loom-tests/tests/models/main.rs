@@ -22,6 +22,7 @@ mod explore;
 mod leave;
 mod mutations;
 mod narrow;
+mod prepared;
 mod restore;
 mod reuse;
 #[path = "../shared/mod.rs"]
@@ -31,7 +32,8 @@ mod wait;
 
 use explore::{ALL, Bounds, explore_within};
 use locktopus_loom_tests::{
-    Entering, Lock, LockManager, Options, Pending, RequestState, Resource, Work,
+    Entering, Lock, LockManager, Options, Pending, PreparedPending, PreparedSet, RequestState,
+    Resource, Work, explore_counters,
 };
 
 macro_rules! models {
@@ -137,6 +139,17 @@ models! {
         a_close_races_a_request_that_is_locked_again: quick 3, full ALL;
         prepared_sets_rest_at_one_path: quick 0, full 0;
         a_child_enters_below_a_prepared_set: quick 0, full 0;
+    }
+    prepared {
+        a_prepared_set_races_a_request_for_its_path: quick 3, full 3;
+        a_prepared_set_races_a_request_above_it: quick 3, full 3;
+        a_prepared_set_races_a_request_below_it: quick 3, full 3;
+        a_prepared_set_races_another_set: quick 3, full 3;
+        a_prepared_set_walks_beside_a_request_below_it: quick 2, full 3;
+        a_prepared_set_races_the_first_lock_of_another: quick 3, full 3;
+        two_resting_sets_race: quick 3, full 3;
+        a_request_sees_the_writes_of_a_life_that_has_ended: quick 3, full 3;
+        a_close_races_a_prepared_set: quick 3, full 3;
     }
     close {
         a_close_races_a_request: quick ALL, full ALL;

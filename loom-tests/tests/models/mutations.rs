@@ -2,7 +2,7 @@
 //! that the mutation breaks.
 
 use super::explore::explore;
-use super::{enter, leave, narrow, restore, reuse, steps, wait};
+use super::{enter, leave, narrow, prepared, restore, reuse, steps, wait};
 use locktopus_loom_tests::{Mutation, with};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -76,6 +76,10 @@ noticed! {
     WalkAgainFromTheTicket by reuse::a_resting_request_races_another_for_its_path at 2 for "the grant rule";
     NoInterest by reuse::a_child_enters_below_a_prepared_set at 0 for "the grant rule";
     NearIsNeverChecked by reuse::a_child_enters_below_a_prepared_set at 0 for "the grant rule";
+    RelaxedRest by prepared::a_request_sees_the_writes_of_a_life_that_has_ended at 1 for "missed a write";
+    OwnerBeforeResting by reuse::a_resting_request_races_another_for_its_path at 0 for "the grant rule";
+    LookAroundAfterTheWalk by prepared::a_prepared_set_walks_beside_a_request_below_it at 2 for "the grant rule";
+    InterestIsNotCounted by prepared::a_prepared_set_walks_beside_a_request_below_it at 2 for "the grant rule";
     RemoveAfterAdvancing by one_thread::a_task_counts_the_locked_resources at 0 for "the last holder is gone";
 }
 

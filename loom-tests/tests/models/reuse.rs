@@ -1,11 +1,13 @@
 //! Requests that rest and are locked again while others enter and leave.
 
+use super::prepared::locks;
 use super::shared::{Outstanding, check_to_the_end, enqueue, lock};
-use super::{LockManager, Options};
+use super::{LockManager, Options, explore_counters};
 use loom::thread;
 
 /// A lock manager in which a request rests at its first release, in one of a few places.
-fn eager() -> LockManager {
+pub(super) fn eager() -> LockManager {
+    explore_counters();
     LockManager::with(Options::new().places(4).eager())
 }
 
@@ -92,7 +94,7 @@ pub(crate) fn a_close_races_a_request_that_is_locked_again() {
 
 /// Two prepared sets of one path, the one locked while the other rests.
 pub(crate) fn prepared_sets_rest_at_one_path() {
-    let locks = LockManager::new();
+    let locks = locks();
     let set = || super::shared::set("w:a");
     let mut one = locks.prepare(set()).expect("within the limits");
     let mut other = locks.prepare(set()).expect("within the limits");
@@ -114,7 +116,7 @@ pub(crate) fn prepared_sets_rest_at_one_path() {
 
 /// A child enters below a prepared set that rests and was alone.
 pub(crate) fn a_child_enters_below_a_prepared_set() {
-    let locks = LockManager::new();
+    let locks = locks();
     // At the depth of the child. Another mark would make the prepared set walk.
     lock(&locks, "w:z/z").release();
     let mut parent = (locks.prepare(super::shared::set("w:a"))).expect("within the limits");

@@ -71,6 +71,8 @@ stepped! {
         compare_exchange(old: u64, new: u64, ok: Ordering, err: Ordering) -> Result<u64, u64>;
 }
 
+pub(crate) type Tally = AtomicU64;
+
 pub(crate) struct List<K, V>(real::List<K, V>);
 
 impl<K: Ord + Send + 'static, V: Send + 'static> List<K, V> {
