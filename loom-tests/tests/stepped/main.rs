@@ -14,6 +14,7 @@
 
 mod histories;
 mod interrupted;
+mod late;
 mod purges;
 #[path = "../shared/mod.rs"]
 mod shared;
