@@ -4,7 +4,7 @@
 
 use crate::shared::{Outstanding, check_to_the_end, enqueue, lock, set};
 use crate::steps::{Suspension, suspend};
-use crate::{Lock, LockManager, Pending};
+use crate::{Lock, LockManager, Options, Pending};
 use locktopus_loom_tests::{Mutation, with};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -73,13 +73,26 @@ fn suspend_everywhere<T: Send>(
     prepare: impl Fn(&LockManager) -> (Vec<Pending>, T),
     operation: impl Fn(&LockManager, T) -> Option<Outstanding> + Sync,
 ) -> usize {
+    suspend_everywhere_until(prepare, operation, |_| ())
+}
+
+/// The same. `first` is what another thread does first with those requests, before it goes on.
+fn suspend_everywhere_until<T: Send>(
+    prepare: impl Fn(&LockManager) -> (Vec<Pending>, T),
+    operation: impl Fn(&LockManager, T) -> Option<Outstanding> + Sync,
+    first: impl Fn(&mut Vec<Pending>),
+) -> usize {
     for steps in 0..MANY_STEPS {
-        let locks = LockManager::new();
-        let (others, prepared) = prepare(&locks);
+        // Requests rest at their first release.
+        let locks = LockManager::with(Options::new().places(8).eager());
+        let (mut others, prepared) = prepare(&locks);
         let (left, was_suspended) = suspend_after(
             steps,
             || operation(&locks, prepared),
-            || others_go_on(&locks),
+            || {
+                first(&mut others);
+                others_go_on(&locks);
+            },
         );
         let others = others.into_iter().map(Outstanding::from);
         check_to_the_end(&locks, others.chain(left));
@@ -199,6 +212,102 @@ fn others_go_on_beside_a_suspended_look_at_the_blockers() {
         },
     );
     assert!(steps > 15, "only {steps} steps");
+}
+
+/// A request rests in a place, after so many lives.
+fn rest_after(lives: usize, locks: &LockManager, text: &str) {
+    (0..lives).for_each(|_| lock(locks, text).release());
+}
+
+#[test]
+fn others_go_on_beside_a_suspended_request_that_is_locked_again() {
+    for lives in [1, 2, 6] {
+        let steps = suspend_everywhere(
+            |locks| {
+                rest_after(lives, locks, "w:a/b w:c");
+                (vec![], ())
+            },
+            |locks, ()| Some(enqueue(locks, "w:a/b w:c").into()),
+        );
+        assert!(steps > 5, "only {steps} steps");
+    }
+}
+
+#[test]
+fn others_go_on_beside_a_suspended_request_that_is_locked_again_and_has_to_wait() {
+    let steps = suspend_everywhere(
+        |locks| {
+            rest_after(2, locks, "w:a/b w:c");
+            // Its walk does not clear away what rests: it comes to the held child first.
+            (vec![enqueue(locks, "r:c/1")], ())
+        },
+        |locks, ()| Some(enqueue(locks, "w:a/b w:c").into()),
+    );
+    assert!(steps > 20, "only {steps} steps");
+}
+
+#[test]
+fn others_go_on_beside_a_suspended_release_to_rest() {
+    for lives in [0, 2] {
+        let steps = suspend_everywhere(
+            |locks| {
+                rest_after(lives, locks, "w:a/b w:c");
+                (vec![], lock(locks, "w:a/b w:c"))
+            },
+            |_, held| {
+                held.release();
+                None
+            },
+        );
+        assert!(steps > 4, "only {steps} steps");
+    }
+}
+
+/// The walk has met the holder. The holder is released, and its request rests and is locked again, before the watch is
+/// there.
+#[test]
+fn others_go_on_beside_a_suspended_watch_of_a_request_that_rests() {
+    let steps = suspend_everywhere_until(
+        |locks| (vec![enqueue(locks, "w:a/b")], ()),
+        |locks, ()| Some(enqueue(locks, "w:a w:c").into()),
+        Vec::clear,
+    );
+    assert!(steps > 20, "only {steps} steps");
+}
+
+#[test]
+fn others_go_on_beside_a_suspended_walk_that_clears_resting_requests_away() {
+    let steps = suspend_everywhere(
+        |locks| {
+            ["w:a/b/1", "w:a/b/2 w:c/2", "r:a"]
+                .iter()
+                .for_each(|text| rest_after(1, locks, text));
+            (vec![], ())
+        },
+        |locks, ()| Some(enqueue(locks, "w:a/b w:c").into()),
+    );
+    assert!(steps > 30, "only {steps} steps");
+}
+
+#[test]
+fn others_go_on_beside_a_suspended_prepared_set() {
+    for lives in [0, 1, 2, 6] {
+        let steps = suspend_everywhere(
+            |locks| {
+                let mut prepared = locks.prepare(set("w:a/b w:c")).expect("within the limits");
+                for _ in 0..lives {
+                    prepared.blocking_lock().expect("open").release();
+                }
+                (vec![], prepared)
+            },
+            |_, mut prepared| {
+                // It may have to wait, and is withdrawn then.
+                drop(prepared.enqueue().expect("open"));
+                None
+            },
+        );
+        assert!(steps > 9, "only {steps} steps");
+    }
 }
 
 /// Requests would be refused, so the other thread closes the lock manager, too. That completes the close.
