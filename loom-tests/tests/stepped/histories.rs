@@ -5,14 +5,14 @@
 //! step. After the round no operation is under way. Properties:
 //! 1. after each round a request is granted exactly if no earlier conflicting request is outstanding;
 //! 2. at no step do two conflicting requests hold their locks;
-//! 3. a request that starts after another one has returned gets a larger token;
+//! 3. a request that starts after a conflicting one has returned gets a larger token;
 //! 4. after each round the statistics, the listing and the blockers of each request agree with the handles;
 //! 5. a lock that is being narrowed holds the new set all the time;
 //! 6. at the end no request is left.
 
 use crate::shared::{Outstanding, check, conflict, set};
-use crate::steps::without_steps;
-use crate::{Lock, LockManager, Options, Path, Resource, Work};
+use crate::steps::{step, without_steps};
+use crate::{Lock, LockManager, Options, Path, PreparedSet, Resource, Work};
 use generator::{Generator, Gn};
 use locktopus_loom_tests::{Mutation, with};
 use proptest::prelude::*;
@@ -20,10 +20,11 @@ use proptest::test_runner::{FileFailurePersistence, RngAlgorithm, TestRng, TestR
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::env;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 const THREADS: usize = 3;
+/// The largest number of prepared sets that rest.
+const PREPARED: usize = 4;
 /// The stack of a virtual thread, in words.
 const STACK: usize = 16 * 1024;
 
@@ -39,6 +40,8 @@ enum Operation {
     Narrow(usize, Vec<Part>, bool),
     /// A step of a `Work`, by an index as above.
     Work(usize),
+    /// Locks a prepared set, by an index as above, or a new one. Goes on after so many steps, and releases or withdraws.
+    Prepared(usize, Vec<Resource>, usize),
     Nothing,
 }
 
@@ -115,6 +118,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (any::<usize>(), prop::collection::vec(part(), 1..4), any::<bool>())
             .prop_map(|(index, parts, in_steps)| Operation::Narrow(index, parts, in_steps)),
         3 => any::<usize>().prop_map(Operation::Work),
+        4 => (any::<usize>(), set(), 0..20_usize)
+            .prop_map(|(index, set, steps)| Operation::Prepared(index, set, steps)),
         1 => Just(Operation::Nothing),
     ]
 }
@@ -134,11 +139,13 @@ struct World {
     locks: LockManager,
     /// The requests whose entering has ended and whose leaving has not begun.
     outstanding: Mutex<Vec<Outstanding>>,
-    /// What the locks hold that are being narrowed, by their tokens.
-    narrowing: Mutex<BTreeMap<u64, Vec<Resource>>>,
+    /// What other locks hold, by their tokens: those that are being narrowed, and those of prepared sets.
+    held: Mutex<BTreeMap<u64, Vec<Resource>>>,
     works: Mutex<Vec<Work>>,
-    /// The largest token that was returned.
-    newest: AtomicU64,
+    /// The prepared sets that rest.
+    prepared: Mutex<Vec<PreparedSet>>,
+    /// The tokens that were returned, and the resources of their requests.
+    returned: Mutex<Vec<(u64, Vec<Resource>)>>,
 }
 
 impl World {
@@ -147,9 +154,10 @@ impl World {
         World {
             locks: LockManager::with(Options::new().places(8).eager()),
             outstanding: Mutex::default(),
-            narrowing: Mutex::default(),
+            held: Mutex::default(),
             works: Mutex::default(),
-            newest: AtomicU64::new(0),
+            prepared: Mutex::default(),
+            returned: Mutex::default(),
         }
     }
 
@@ -164,8 +172,55 @@ impl World {
     }
 
     /// Not to be kept across a step.
-    fn narrowing(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<Resource>>> {
-        self.narrowing.lock().expect("no panic")
+    fn held(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<Resource>>> {
+        self.held.lock().expect("no panic")
+    }
+
+    /// Not to be kept across a step.
+    fn prepared(&self) -> MutexGuard<'_, Vec<PreparedSet>> {
+        self.prepared.lock().expect("no panic")
+    }
+
+    /// Not to be kept across a step.
+    fn returned(&self) -> MutexGuard<'_, Vec<(u64, Vec<Resource>)>> {
+        self.returned.lock().expect("no panic")
+    }
+
+    /// Notes the token of a request. It started when so many tokens had been returned.
+    fn return_token(&self, started: usize, token: u64, set: &[Resource]) {
+        let mut returned = self.returned();
+        for (before, other) in &returned[..started] {
+            let is_in_order = token > *before || !conflict(set, other);
+            assert!(is_in_order, "{token} came after {before}");
+        }
+        returned.push((token, set.to_vec()));
+    }
+
+    fn lock_prepared(&self, index: usize, set: &[Resource], steps: usize) {
+        let mut prepared = without_steps(|| {
+            let mut prepared = self.prepared();
+            let index = index % PREPARED;
+            if index < prepared.len() {
+                prepared.swap_remove(index)
+            } else {
+                let set = self.locks.prepare(set.to_vec());
+                set.expect("within the limits")
+            }
+        });
+        let set = prepared.resources().to_vec();
+        let started = self.returned().len();
+        let pending = prepared.enqueue().expect("open");
+        let token = without_steps(|| pending.token());
+        self.return_token(started, token, &set);
+        for _ in 0..=steps {
+            if without_steps(|| pending.is_acquired()) {
+                self.held().insert(token, set.clone());
+            }
+            step();
+        }
+        self.held().remove(&token);
+        drop(pending);
+        without_steps(|| self.prepared().push(prepared));
     }
 
     /// Takes a lock out of the outstanding requests, to narrow it to these parts.
@@ -177,7 +232,7 @@ impl World {
             unreachable!("it was granted");
         };
         let set: Vec<Resource> = parts.iter().map(|part| part.of(lock.resources())).collect();
-        self.narrowing().insert(lock.token(), set.clone());
+        self.held().insert(lock.token(), set.clone());
         Some((lock, set))
     }
 
@@ -191,7 +246,7 @@ impl World {
                 lock.narrow(set).expect("covered");
             }
             without_steps(|| {
-                self.narrowing().remove(&lock.token());
+                self.held().remove(&lock.token());
                 self.outstanding().push(lock.into());
             });
         }
@@ -211,7 +266,7 @@ impl World {
     }
 
     fn run(&self, operation: &Operation) {
-        let before = self.newest.load(Relaxed);
+        let started = self.returned().len();
         let entered: Option<Outstanding> = match operation {
             Operation::Enqueue(set) => Some(self.locks.enqueue(set.clone()).expect("open").into()),
             Operation::TryLock(set) => {
@@ -219,7 +274,10 @@ impl World {
                 tried.map(Outstanding::from)
             }
             Operation::Restore(above, set) => {
-                let restored = self.locks.restore(before + above, set.clone());
+                let tokens = self.returned();
+                let newest = tokens.iter().map(|(token, _)| *token).max();
+                drop(tokens);
+                let restored = (self.locks).restore(newest.unwrap_or(0) + above, set.clone());
                 restored.ok().map(Outstanding::from)
             }
             Operation::End(index) => {
@@ -238,22 +296,24 @@ impl World {
                 self.step_of_work(*index);
                 None
             }
+            Operation::Prepared(index, set, steps) => {
+                self.lock_prepared(*index, set, *steps);
+                None
+            }
             Operation::Nothing => None,
         };
         if let Some(request) = entered {
-            let token = request.token();
-            assert!(token > before, "{token} came after {before}");
-            self.newest.fetch_max(token, Relaxed);
+            self.return_token(started, request.token(), request.resources());
             self.outstanding().push(request);
         }
     }
 
     fn check_exclusion(&self) {
-        let (outstanding, narrowing) = (self.outstanding(), self.narrowing());
+        let (outstanding, others) = (self.outstanding(), self.held());
         let held: Vec<&[Resource]> = (outstanding.iter())
             .filter(|request| request.is_acquired())
             .map(Outstanding::resources)
-            .chain(narrowing.values().map(Vec::as_slice))
+            .chain(others.values().map(Vec::as_slice))
             .collect();
         for (index, one) in held.iter().enumerate() {
             for other in &held[..index] {
@@ -303,6 +363,8 @@ fn run(rounds: Vec<Round>) {
         world.check_all();
     }
     world.outstanding().clear();
+    world.check_all();
+    world.prepared().clear();
     world.check_all();
 }
 
