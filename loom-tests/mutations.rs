@@ -208,6 +208,55 @@ mutations! {
         "entries.rs": "let ticket = request.publish(clock);«»" => "self.section(only.mode).mark(only);";
     }
 
+    /// Breaks A1: an arm looks for waiting requests before ARMED is set. A request that announces in between is not told.
+    LookBeforeArming {
+        "wanted.rs": "«»let may_be_watched =" => "
+            if self.is_waited_for(request) {
+                drop(arm.tell(WANTED));
+            }
+        ";
+        "wanted.rs": "if may_be_watched && «self.is_waited_for(request)» {" => "false";
+    }
+
+    /// Breaks A1: ARMED is set before the arm is in the list, so a request sees ARMED and finds no arm.
+    ArmBeforeAdding {
+        "wanted.rs": "self.arms.add(request.token(), arm, &pin());" => "";
+        "wanted.rs": "«»if may_be_watched && self" => "self.arms.add(request.token(), arm, &pin());";
+    }
+
+    /// Breaks A1: a task looks whether the arm was told before its waker is in its place.
+    LookBeforeTheWaker {
+        "arms.rs": "«self.waiter.put(Arc::new(Waiter::new(waker.clone())));»" => "
+            let told = self.told.swap(0, Ordering::AcqRel);
+            self.waiter.put(Arc::new(Waiter::new(waker.clone())));
+            return told;
+        ";
+    }
+
+    /// Breaks A2: a request that has announced its watch does not look for ARMED.
+    NoLookForArms {
+        "table.rs": "if «blocker.released.is_armed()» && request.ticket() < CLOSED {" => "false";
+    }
+
+    /// A narrowed lock is not armed, so it is not told of the requests that wait for it.
+    ForgetArms {
+        "request.rs": "self.share_arms(&narrowed);" => "";
+    }
+
+    /// The arms of a narrowed lock are told that it is released.
+    EndArmsAtNarrowing {
+        "narrow.rs": "self.old.released.disarm();" => "";
+    }
+
+    /// Breaks A2: the waker of a task is taken before the arm is told.
+    WakeBeforeTelling {
+        "arms.rs": "self.told.fetch_or(what, Ordering::AcqRel);\n        self.waiter.take()" => "{
+            let waiter = self.waiter.take();
+            self.told.fetch_or(what, Ordering::AcqRel);
+            waiter
+        }";
+    }
+
     /// Breaks R4: a grant that comes too late for a withdrawal also takes the request off the count.
     CountEveryGrant {
         "table.rs": "let waiter = request.granted.set();«»" => "

@@ -81,6 +81,12 @@ impl Backlog {
         }
     }
 
+    /// Adds a waiter to wake.
+    pub(crate) fn add_wake(&mut self, waiter: Arc<Waiter>) {
+        // Not counted: a lock has few arms.
+        (self.parts().wakes).add(waiter, &mut Budget::unlimited());
+    }
+
     /// Adds the waiter of a request that was withdrawn.
     pub(crate) fn add_given_up(&mut self, waiter: Option<Arc<Waiter>>) {
         if let Some(waiter) = waiter {

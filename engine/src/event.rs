@@ -47,6 +47,10 @@ const SET: u32 = 1;
 const ANNOUNCED: u32 = 2;
 /// More subscribers than one have announced, and all but the first are in the chain.
 const CHAINED: u32 = 4;
+/// Others want to hear of each subscriber, and of the event; see [`Event::arm`].
+const ARMED: u32 = 8;
+/// They do not want to hear of the event.
+const DISARMED: u32 = 16;
 
 /// Waits for an event.
 pub(crate) trait Subscriber {
@@ -88,9 +92,46 @@ impl<T: Subscriber> Event<T> {
 
     /// Sets the event. The caller must serve the subscribers. `None` if the event was set already.
     pub(crate) fn set(&self) -> Option<Subscribers<T>> {
+        self.set_and_tell(|| {})
+    }
+
+    /// As [`set`](Event::set). If the event is armed, `tell` is called.
+    #[inline]
+    pub(crate) fn set_and_tell(&self, tell: impl FnOnce()) -> Option<Subscribers<T>> {
         // E2. Release: pairs with `is_set`. Acquire: pairs with the announcement.
         let before = self.word.fetch_or(SET, Ordering::AcqRel);
-        (before & SET == 0).then(|| self.take(before))
+        // Most events have no subscribers.
+        if before == 0 {
+            return Some(Subscribers::default());
+        }
+        if before & SET != 0 {
+            return None;
+        }
+        if before & (ARMED | DISARMED) == ARMED {
+            tell();
+        }
+        Some(self.take(before))
+    }
+
+    /// From now on subscribers see that the event is armed. Returns whether one has announced before: if it has, it may
+    /// not have seen that.
+    pub(crate) fn arm(&self) -> bool {
+        // AcqRel: the announcement of each subscriber comes before or after this in the order of the word.
+        self.word.fetch_or(ARMED, Ordering::AcqRel) & ANNOUNCED != 0
+    }
+
+    /// Whether the event is armed. A subscriber looks after its announcement.
+    pub(crate) fn is_armed(&self) -> bool {
+        // Acquire: pairs with `arm`.
+        self.word.load(Ordering::Acquire) & ARMED != 0
+    }
+
+    /// Lets the event be set without telling those that have armed it.
+    pub(crate) fn disarm(&self) {
+        if self.is_armed() {
+            // Relaxed: this thread sets the event.
+            self.word.fetch_or(DISARMED, Ordering::Relaxed);
+        }
     }
 
     /// Whether a subscriber has announced itself. Leaves the word as it was.

@@ -41,6 +41,7 @@
 //! [`Lock`] when it is awaited or blocked on; dropping it withdraws the request. [`Lock::narrow`] keeps a part of a lock
 //! under the same token.
 //!
+//! [`Lock::wanted`] tells a holder that other requests wait for its lock.
 //! [`Pending::blockers`] lists the requests that a request has to wait for, and [`LockManager::requests`] all of them.
 //!
 //! # Guarantees
@@ -100,6 +101,7 @@
 //! `serde`: `Serialize` and `Deserialize` for [`Path`], [`Mode`] and [`Resource`], `Serialize` for
 //! [`Stats`] and [`RequestInfo`].
 
+mod arms;
 #[allow(dead_code)]
 mod backlog;
 mod blockers;
@@ -126,6 +128,7 @@ mod sync;
 mod table;
 mod waiter;
 mod walk;
+mod wanted;
 mod work;
 
 pub use blockers::Blockers;
@@ -138,6 +141,7 @@ pub use path::Path;
 pub use resource::{Mode, Resource};
 pub use reuse::{PreparedLock, PreparedPending, PreparedSet};
 pub use stats::{RequestInfo, RequestState, Stats};
+pub use wanted::Wanted;
 pub use work::{Entering, Work};
 
 /// The examples of the README are tests, too.

@@ -9,6 +9,7 @@ use crate::resource::{Resource, ResourceSet, Wanted};
 use crate::reuse::{Held, Home, Owner};
 use crate::sync::{Arc, pin};
 use crate::waiter::{Subscription, block_on};
+use crate::wanted;
 use crate::work::Work;
 use std::borrow::Borrow;
 use std::fmt;
@@ -161,6 +162,21 @@ impl Lock {
         resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Work, NarrowError> {
         self.0.narrow_in_steps(ResourceSet::collect(resources)?)
+    }
+
+    /// Tells when other requests wait for this lock, and at once if one does: see [`Wanted`](crate::Wanted).
+    ///
+    /// Cost: O(log outstanding); if a request has waited for the lock before, also as [`is_wanted`](Lock::is_wanted).
+    pub fn wanted(&self) -> wanted::Wanted {
+        wanted::Wanted::new(self.0.space.clone(), self.0.request())
+    }
+
+    /// Whether a conflicting request waits now, for this lock or for another request that waits for this lock.
+    ///
+    /// Cost: as one walk of [`lock`](crate::LockManager::lock), which ends at the first request that waits.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        self.0.space.is_waited_for(self.0.request())
     }
 
     /// Whether the request had rested before. For tests.

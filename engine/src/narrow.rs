@@ -66,9 +66,12 @@ impl Narrowing {
             return None;
         }
         // N1, N3.
+        // The lock goes on in both cases, and its arms with it.
         if self.new.succeed() {
+            self.old.released.disarm();
             Some((Arc::clone(&self.old), self.old.resources.len()))
         } else {
+            self.new.released.disarm();
             Some((Arc::clone(&self.new), self.inserted))
         }
     }

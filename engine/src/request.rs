@@ -104,6 +104,7 @@ impl Request {
         narrowed.granted.set_without_subscribers();
         narrowed.watched.put(Arc::clone(self));
         (narrowed.waits_for).store(self.ticket(), Ordering::Relaxed);
+        self.share_arms(&narrowed);
         narrowed
     }
 
@@ -119,7 +120,16 @@ impl Request {
     /// Gives up a narrowed request that has no ticket yet. Returns the request whose place it was to take.
     pub(crate) fn give_up(&self) -> Option<Arc<Request>> {
         let is_given_up = self.ticket() == PUBLISHING && self.replace_publishing(CLOSED);
-        is_given_up.then(|| self.watched.take()).flatten()
+        let before = is_given_up.then(|| self.watched.take()).flatten()?;
+        self.share_arms(&before);
+        Some(before)
+    }
+
+    /// Arms another request of the same lock, if this one is armed. The arms themselves belong to the ticket.
+    fn share_arms(&self, other: &Request) {
+        if self.released.is_armed() {
+            other.released.arm();
+        }
     }
 
     pub(crate) fn is_given_up(&self) -> bool {
@@ -200,7 +210,7 @@ impl Request {
     }
 
     /// The ticket of its current or last life. Only for its owner.
-    fn last_ticket(&self) -> u64 {
+    pub(crate) fn last_ticket(&self) -> u64 {
         self.ticket.load(Ordering::Relaxed) & !KIND
     }
 

@@ -4,6 +4,7 @@
 //! The thread that ends that other request *serves* the watch: the walk goes on, to the next request to
 //! watch or to the grant. Release and withdrawal are the same operation.
 
+use crate::arms::{Arms, RELEASED, WANTED};
 use crate::backlog::Backlog;
 use crate::budget::Budget;
 use crate::clock::{CLOSED, Clock};
@@ -27,6 +28,7 @@ pub(crate) struct Table {
     beyond_first: CachePadded<Counter>,
     /// The number of waiting requests.
     waiting: CachePadded<Counter>,
+    pub(crate) arms: Arms,
     /// Set when the table is closed.
     pub(crate) closed: Event<Waiter>,
 }
@@ -76,6 +78,7 @@ impl Table {
             entries: Entries::new(counters),
             beyond_first: CachePadded::new(Counter::new()),
             waiting: CachePadded::new(Counter::new()),
+            arms: Arms::new(),
             closed: Event::new(),
         }
     }
@@ -349,7 +352,9 @@ impl Table {
 
     /// Ends a request whose entries have been removed.
     pub(crate) fn end(&self, request: &Arc<Request>, backlog: &mut Backlog) {
-        backlog.add_chain(request.released.set());
+        let tell = || self.tell_arms(request.last_ticket(), RELEASED, backlog);
+        let taken = request.released.set_and_tell(tell);
+        backlog.add_chain(taken);
         // `granted` is set after `released`, so that a listing never reports this as a grant. The waiters
         // taken here belong to tasks that no longer wait.
         if !request.granted.is_set()
@@ -359,6 +364,13 @@ impl Table {
             backlog.retire_watch(request);
             backlog.add_given_up(given_up);
         }
+    }
+
+    /// Tells the arms of the lock with this ticket.
+    #[cold]
+    fn tell_arms(&self, ticket: u64, what: u32, backlog: &mut Backlog) {
+        let wake = |waiter| backlog.add_wake(waiter);
+        self.arms.tell(ticket, what, &pin(), wake);
     }
 
     /// Does a part of a backlog: advances the requests in it and those found on the way, then wakes and cleans up.
@@ -433,6 +445,10 @@ impl Table {
         let mut garbage = Garbage::default();
         let missed = blocker.released.enter(place, watch, &mut garbage);
         backlog.add_garbage(garbage);
+        // A2. The last request of a closed table only waits for the others to end.
+        if blocker.released.is_armed() && request.ticket() < CLOSED {
+            self.tell_arms(ticket, WANTED, backlog);
+        }
         if missed.is_none() && request.released.is_set() {
             backlog.retire_watch(request);
         }

@@ -4,9 +4,9 @@ use crate::budget::Budget;
 use crate::event::{Event, Garbage, Single, Subscriber};
 use crate::sync::{Arc, AtomicBool, Ordering, park, spin_until, thread};
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
@@ -18,6 +18,13 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
+    pub(crate) fn new(waker: Waker) -> Waiter {
+        Waiter {
+            waker,
+            retired: AtomicBool::new(false),
+        }
+    }
+
     fn retire(&self) {
         // Relaxed: only its own task retires it, and one wake too many does no harm.
         self.retired.store(true, Ordering::Relaxed);
@@ -180,10 +187,7 @@ impl Subscription {
             return Poll::Pending;
         }
         self.retire(event);
-        let waiter = Arc::new(Waiter {
-            waker: waker.clone(),
-            retired: AtomicBool::new(false),
-        });
+        let waiter = Arc::new(Waiter::new(waker.clone()));
         self.0 = Some(Arc::clone(&waiter));
         let subscribed = event.subscribe(waiter);
         if subscribed.is_ready() {
@@ -258,15 +262,27 @@ pub(crate) fn block_on(
         return;
     }
     let before = subscription.waker().cloned();
+    let polls = pin!(poll_fn(|context| subscription.poll(event, context)));
+    if block_on_future(polls, deadline).is_none() {
+        match before {
+            Some(task) => drop(subscription.poll(event, &mut Context::from_waker(&task))),
+            None => subscription.retire(event),
+        }
+    }
+}
+
+/// Blocks the thread until the future is ready; `None` after the deadline.
+pub(crate) fn block_on_future<F: Future>(
+    mut future: Pin<&mut F>,
+    deadline: Option<Instant>,
+) -> Option<F::Output> {
     let waker = Waker::from(std::sync::Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
-    while subscription.poll(event, &mut context).is_pending() {
-        if !park(deadline) {
-            match before {
-                Some(task) => drop(subscription.poll(event, &mut Context::from_waker(&task))),
-                None => subscription.retire(event),
-            }
-            return;
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return Some(output),
+            Poll::Pending if !park(deadline) => return None,
+            Poll::Pending => {}
         }
     }
 }

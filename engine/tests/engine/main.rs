@@ -16,6 +16,7 @@ mod semantics;
 mod serialized;
 mod steps;
 mod waiting;
+mod wanted;
 
 use locktopus_engine::{Lock, LockManager, Options, Path, Pending, Resource};
 

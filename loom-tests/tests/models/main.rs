@@ -29,11 +29,12 @@ mod reuse;
 mod shared;
 mod steps;
 mod wait;
+mod wanted;
 
 use explore::{ALL, Bounds, explore_within};
 use locktopus_loom_tests::{
     Entering, Lock, LockManager, Options, Pending, PreparedPending, PreparedSet, RequestState,
-    Resource, Work, explore_counters,
+    Resource, Wanted, Work, explore_counters,
 };
 
 macro_rules! models {
@@ -150,6 +151,16 @@ models! {
         two_resting_sets_race: quick 3, full 3;
         a_request_sees_the_writes_of_a_life_that_has_ended: quick 3, full 3;
         a_close_races_a_prepared_set: quick 3, full 3;
+    }
+    wanted {
+        an_arm_races_a_request_that_waits: quick 3, full ALL;
+        an_arm_after_a_withdrawal_races_a_request_that_waits: quick 3, full ALL;
+        a_poll_of_an_arm_races_two_requests: quick 3, full 5;
+        a_poll_of_an_arm_races_the_release: quick 3, full ALL;
+        an_arm_races_a_request_that_moves_on: quick 3, full ALL;
+        a_dropped_arm_races_a_request_that_waits: quick 3, full ALL;
+        a_narrowing_races_a_request_that_waits: quick 3, full ALL;
+        an_arm_races_a_narrowing_in_steps: quick 3, full ALL;
     }
     close {
         a_close_races_a_request: quick ALL, full ALL;

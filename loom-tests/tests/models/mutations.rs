@@ -2,7 +2,7 @@
 //! that the mutation breaks.
 
 use super::explore::explore;
-use super::{enter, leave, narrow, prepared, restore, reuse, steps, wait};
+use super::{enter, leave, narrow, prepared, restore, reuse, steps, wait, wanted};
 use locktopus_loom_tests::{Mutation, with};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -69,6 +69,13 @@ noticed! {
     LeaveHalfNarrowed by narrow::a_release_races_a_narrowing at 1 for "the statistics";
     MarksReadOnce by narrow::a_narrowed_lock_is_the_first_of_its_depth at 1 for "the grant rule";
     ShortcutBeforeAncestors by narrow::a_lock_is_narrowed_from_above_a_walk_to_below at 1 for "the grant rule";
+    LookBeforeArming by wanted::an_arm_races_a_request_that_waits at 1 for "a lost wake-up";
+    ArmBeforeAdding by wanted::an_arm_races_a_request_that_waits at 0 for "a lost wake-up";
+    ForgetArms by wanted::a_narrowing_races_a_request_that_waits at 0 for "a lost wake-up";
+    EndArmsAtNarrowing by wanted::a_narrowing_races_a_request_that_waits at 0 for "the lock is held";
+    LookBeforeTheWaker by wanted::an_arm_races_a_request_that_waits at 1 for "a lost wake-up";
+    NoLookForArms by wanted::an_arm_races_a_request_that_waits at 0 for "a lost wake-up";
+    WakeBeforeTelling by wanted::an_arm_races_a_request_that_waits at 2 for "a lost wake-up";
     LoseTheOtherWakes by one_thread::a_panicking_waker_stands_before_another at 0 for "woken";
     RestThoughAnnounced by reuse::a_release_to_rest_races_a_watch at 1 for "the grant rule";
     NoLookAfterAnnouncement by reuse::a_release_to_rest_races_a_watch at 1 for "the grant rule";

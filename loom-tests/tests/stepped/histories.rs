@@ -7,12 +7,13 @@
 //! 2. at no step do two conflicting requests hold their locks;
 //! 3. a request that starts after a conflicting one has returned gets a larger token;
 //! 4. after each round the statistics, the listing and the blockers of each request agree with the handles;
-//! 5. a lock that is being narrowed holds the new set all the time;
-//! 6. at the end no request is left.
+//! 5. after each round a lock was told of each request that has begun to wait for it since the round before;
+//! 6. a lock that is being narrowed holds the new set all the time;
+//! 7. at the end no request is left.
 
 use crate::shared::{Outstanding, check, conflict, set};
 use crate::steps::{step, without_steps};
-use crate::{Lock, LockManager, Options, Path, PreparedSet, Resource, Work};
+use crate::{Lock, LockManager, Options, Path, PreparedSet, RequestInfo, Resource, Wanted, Work};
 use generator::{Generator, Gn};
 use locktopus_loom_tests::{Mutation, with};
 use proptest::prelude::*;
@@ -20,7 +21,10 @@ use proptest::test_runner::{FileFailurePersistence, RngAlgorithm, TestRng, TestR
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::env;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
 
 const THREADS: usize = 3;
 /// The largest number of prepared sets that rest.
@@ -42,6 +46,8 @@ enum Operation {
     Work(usize),
     /// Locks a prepared set, by an index as above, or a new one. Goes on after so many steps, and releases or withdraws.
     Prepared(usize, Vec<Resource>, usize),
+    /// Arms an outstanding request if it holds its lock.
+    Arm(usize),
     Nothing,
 }
 
@@ -120,6 +126,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => any::<usize>().prop_map(Operation::Work),
         4 => (any::<usize>(), set(), 0..20_usize)
             .prop_map(|(index, set, steps)| Operation::Prepared(index, set, steps)),
+        2 => any::<usize>().prop_map(Operation::Arm),
         1 => Just(Operation::Nothing),
     ]
 }
@@ -146,6 +153,36 @@ struct World {
     prepared: Mutex<Vec<PreparedSet>>,
     /// The tokens that were returned, and the resources of their requests.
     returned: Mutex<Vec<(u64, Vec<Resource>)>>,
+    /// The arms of held locks.
+    arms: Mutex<Vec<Armed>>,
+}
+
+struct Armed {
+    token: u64,
+    wanted: Wanted,
+    /// The tokens of the requests that waited for the lock after the last round.
+    known: BTreeSet<u64>,
+}
+
+impl Armed {
+    /// After a round: compares what it was told with the listing.
+    fn check(&mut self, listed: &[RequestInfo]) {
+        let told = pin!(&mut self.wanted).poll(&mut Context::from_waker(Waker::noop()));
+        if !listed.iter().any(|one| one.token == self.token) {
+            assert_eq!(told, Poll::Ready(false), "the lock is released");
+            return;
+        }
+        assert_ne!(told, Poll::Ready(false), "the lock is held");
+        let waits = |one: &&RequestInfo| one.waits_for == Some(self.token);
+        let waiting: BTreeSet<u64> = listed.iter().filter(waits).map(|one| one.token).collect();
+        assert!(
+            told.is_ready() || waiting.is_subset(&self.known),
+            "{} was not told of {waiting:?}, but of {:?}",
+            self.token,
+            self.known
+        );
+        self.known = waiting;
+    }
 }
 
 impl World {
@@ -158,6 +195,7 @@ impl World {
             works: Mutex::default(),
             prepared: Mutex::default(),
             returned: Mutex::default(),
+            arms: Mutex::default(),
         }
     }
 
@@ -300,6 +338,24 @@ impl World {
                 self.lock_prepared(*index, set, *steps);
                 None
             }
+            Operation::Arm(index) => {
+                let mut outstanding = self.outstanding();
+                let count = outstanding.len();
+                let request = (count > 0).then(|| outstanding.swap_remove(index % count));
+                drop(outstanding);
+                let request = request.map(Outstanding::converted);
+                if let Some(Outstanding::Held(lock)) = &request {
+                    let armed = Armed {
+                        token: lock.token(),
+                        wanted: lock.wanted(),
+                        known: BTreeSet::new(),
+                    };
+                    // Not to be kept across a step.
+                    self.arms.lock().expect("no panic").push(armed);
+                }
+                self.outstanding().extend(request);
+                None
+            }
             Operation::Nothing => None,
         };
         if let Some(request) = entered {
@@ -330,6 +386,17 @@ impl World {
         let mut outstanding = self.outstanding();
         outstanding.sort_by_key(Outstanding::token);
         check(&self.locks, &outstanding);
+        let listed: Vec<_> = self.locks.requests().collect();
+        let mut arms = self.arms.lock().expect("no panic");
+        arms.iter_mut().for_each(|armed| armed.check(&listed));
+        for (index, request) in outstanding.iter().enumerate() {
+            let conflicts = |one: &&Outstanding| conflict(request.resources(), one.resources());
+            let earlier = outstanding[..index].iter().filter(conflicts);
+            let set = request.resources().to_vec();
+            let blockers = self.locks.blockers_before(request.token(), set);
+            let blockers: BTreeSet<u64> = blockers.expect("a set").map(|one| one.token).collect();
+            assert_eq!(blockers, earlier.map(Outstanding::token).collect());
+        }
     }
 }
 

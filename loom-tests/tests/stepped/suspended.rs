@@ -310,6 +310,24 @@ fn others_go_on_beside_a_suspended_prepared_set() {
     }
 }
 
+#[test]
+fn others_go_on_beside_a_suspended_arm() {
+    let steps = suspend_everywhere(
+        |locks| {
+            let holder = lock(locks, "w:a/b");
+            (vec![enqueue(locks, "w:a")], holder)
+        },
+        |_, holder| {
+            let mut wanted = holder.wanted();
+            let polled = pin!(&mut wanted).poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_ready(), "a request waits throughout");
+            drop(wanted);
+            Some(holder.into())
+        },
+    );
+    assert!(steps > 8, "only {steps} steps");
+}
+
 /// Requests would be refused, so the other thread closes the lock manager, too. That completes the close.
 #[test]
 fn a_second_close_completes_a_suspended_close() {
