@@ -178,6 +178,11 @@ mutations! {
         "entries.rs": "Near::At(entry) if «entry.key() >= first» =>" => "true";
     }
 
+    /// Breaks N4: a walk uses a place in the list of reads that it found before it visited the list of writes.
+    TrustOldPlaces {
+        "entries.rs": "front.is_old = «mode == Mode::Read»;" => "false";
+    }
+
     /// Breaks guarantee 2: a walk steps to an entry before the span and takes it for the first of the span.
     OneStepIsFarEnough {
         "entries.rs": "                if «next.key() >= first» {\n                    return Some(next);\n                }\n                front.fail();" => "true";

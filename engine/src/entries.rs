@@ -295,6 +295,8 @@ impl Entries {
         while let Some(mode) = walk.list() {
             let section = self.section(mode);
             let front = &mut fronts[mode as usize];
+            // N4.
+            front.is_old = mode == Mode::Read;
             budget.scan(walk.path_bytes());
             let mut marks = section.marks();
             while walk.next_span(marks) {
@@ -321,6 +323,7 @@ impl Entries {
                     return Found::Paused(walk.stop());
                 }
                 front.near = entry.map_or(Near::End, Near::At);
+                front.is_old = false;
                 marks = section.marks();
             }
             walk.next_list();
@@ -388,6 +391,8 @@ impl Section {
         budget.step(path_bytes);
         match &front.near {
             Near::Unknown => {}
+            Near::End if front.is_old => {}
+            Near::At(entry) if front.is_old && entry.key() >= first => {}
             Near::End => return None,
             Near::At(entry) if entry.key() >= first => return Some(entry.clone()),
             Near::At(entry) => {
@@ -417,6 +422,9 @@ type OwnEntry<'g> = Entry<'g, 'g, Key, Arc<Request>>;
 /// How far a walk has come in a list.
 struct Front<'g> {
     near: Near<'g>,
+    /// Since that place was found, the walk has visited the other list, for another resource. So entries that it needs
+    /// may have been inserted before the place (N4).
+    is_old: bool,
     /// The number of steps to try before a search: one, but several after each [`TRY_STEPS_EVERY`]th failure, and
     /// then as long as they lead to the span.
     steps: u32,
@@ -429,6 +437,7 @@ impl Front<'_> {
 
     const START: Front<'static> = Front {
         near: Near::Unknown,
+        is_old: false,
         steps: 1,
         failures: 0,
     };
@@ -443,8 +452,10 @@ impl Front<'_> {
 
 /// The place in a list where the last span of the walk in that list ended.
 ///
-/// The walk only goes forward, and it needs only entries that are there throughout (T3). So all that it still
-/// needs lies there or behind, however much time has passed and however many entries were inserted meanwhile.
+/// The walk only goes forward, and it needs only entries that are there throughout (T3), or that take the place of such
+/// an entry in the same list (N2). So all that it still needs lies there or behind, however much time has passed and
+/// however many entries were inserted meanwhile. There is one exception (N4): a write that becomes a read moves from the
+/// other list to this one.
 enum Near<'g> {
     Unknown,
     /// The first entry behind the span.

@@ -12,6 +12,8 @@
 //!     the `Work`, which takes it out of the table.
 //! N2. Each entry of the new request lies behind the entry of the old one that covers it, in every walk.
 //! N3. The new request has its ticket before an entry of the old one is removed.
+//! N4. For each resource a walk finds its place in the list of reads after it has visited the list of writes. What it
+//!     knows of the list of reads from the resource before is older.
 //!
 //! # No request overtakes
 //! Let S be a later request that conflicts with the new request. Then it conflicts with the old one, at the entry
@@ -19,7 +21,9 @@
 //! until that is released, and its walk goes on from there to the entry of the new one. If the entry is gone, then
 //! the new request has all its entries, their marks and its ticket (N3), and the walk meets it. So the walk must not
 //! know anything about a place before it comes there: it goes forward only, reads the marks anew for each span, and
-//! takes the step of [`Newest`](crate::entries::Newest) behind the ancestors.
+//! takes the step of [`Newest`](crate::entries::Newest) behind the ancestors. It may use the place where its last span
+//! in the same list ended: if the covering entry was there at that time, it lies at that place or behind it, and so does
+//! the new one. But if a write becomes a read, the covering entry is in the other list (N4).
 //!
 //! N2 holds because walks visit, for each of their resources, the writes before the reads, and in each list a path
 //! before the paths below it. At the same path and in the same list, the new request was born before the old one, and

@@ -120,6 +120,8 @@ models! {
         a_lock_is_narrowed_below_a_walk: quick ALL, full ALL;
         a_write_becomes_a_read_beside_a_read: quick ALL, full ALL;
         a_write_becomes_a_read_beside_a_write: quick ALL, full ALL;
+        a_write_becomes_a_read_behind_the_first_resource_of_a_walk: quick 3, full ALL;
+        a_write_becomes_a_read_before_another_read: quick 3, full ALL;
         a_set_is_narrowed_beside_a_set: quick ALL, full ALL;
         a_narrowed_lock_is_the_first_of_its_depth: quick ALL, full ALL;
         a_waiting_walk_goes_on_behind_a_narrowed_lock: quick ALL, full ALL;

@@ -67,6 +67,7 @@ noticed! {
     NarrowedFirst by narrow::a_waiting_walk_goes_on_behind_a_narrowed_lock at 0 for "the grant rule";
     RemoveBeforeNarrowed by narrow::a_lock_is_narrowed_below_a_walk at 1 for "the grant rule";
     LeaveHalfNarrowed by narrow::a_release_races_a_narrowing at 1 for "the statistics";
+    TrustOldPlaces by narrow::a_write_becomes_a_read_before_another_read at 1 for "the grant rule";
     MarksReadOnce by narrow::a_narrowed_lock_is_the_first_of_its_depth at 1 for "the grant rule";
     ShortcutBeforeAncestors by narrow::a_lock_is_narrowed_from_above_a_walk_to_below at 1 for "the grant rule";
     LookBeforeArming by wanted::an_arm_races_a_request_that_waits at 1 for "a lost wake-up";

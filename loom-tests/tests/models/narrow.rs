@@ -54,6 +54,30 @@ pub(crate) fn a_write_becomes_a_read_beside_a_write() {
     narrow_beside("w:a", "r:a", "w:a");
 }
 
+/// The walk visits the list of reads for `a`, then the list of writes for `b`, then the list of reads for `b`. In between
+/// the write of `b` moves to the list of reads.
+fn narrow_behind_the_first_resource_of_a_walk(locks: &LockManager, others: Vec<Lock>) {
+    let holder = lock(locks, "w:b");
+    let narrows = thread::spawn(move || narrow(holder, "r:b"));
+    let request = enqueue(locks, "w:a w:b");
+    let holder = narrows.join().expect("no panic");
+    let all = others.into_iter().chain([holder]).map(Outstanding::from);
+    check_to_the_end(locks, all.chain([request.into()]));
+}
+
+pub(crate) fn a_write_becomes_a_read_behind_the_first_resource_of_a_walk() {
+    let locks = LockManager::new();
+    // So that the walk visits the list of reads, which is empty.
+    lock(&locks, "r:z").release();
+    narrow_behind_the_first_resource_of_a_walk(&locks, vec![]);
+}
+
+pub(crate) fn a_write_becomes_a_read_before_another_read() {
+    let locks = LockManager::new();
+    let other = lock(&locks, "r:z");
+    narrow_behind_the_first_resource_of_a_walk(&locks, vec![other]);
+}
+
 pub(crate) fn a_set_is_narrowed_beside_a_set() {
     narrow_beside("w:a w:b", "w:a/1 r:b", "w:a/1 w:b/2");
 }
