@@ -17,7 +17,7 @@ mutations! {
     /// Breaks R1: a request gets a ticket before all its entries are inserted. A later walk misses one.
     PublishedFromTheStart {
         "request.rs": "Request::with_ticket(resources, birth, «PUBLISHING»)" => "PUBLISHED | FIRST_LIFE";
-        "request.rs": "self.ticket.store(PUBLISHED | last, Ordering::Release);" => "";
+        "request.rs": "self.ticket.store(PUBLISHED | FIRST_LIFE, Ordering::Release);" => "";
     }
 
     /// Breaks guarantee 1: a published request without a ticket is treated as a later one. Its owner may
@@ -117,7 +117,7 @@ mutations! {
     /// Breaks guarantee 5: a thread that meets a published request without a ticket waits for its owner to
     /// draw one.
     WaitForTheTicket {
-        "request.rs": "«»let mut word = self.ticket.load(Ordering::Acquire);" => r#"
+        "request.rs": "«»let mut word = self.ticket.load(Ordering::SeqCst);" => r#"
             let mut patience = (0..1_000_000).map(|_| self.ticket.load(Ordering::Acquire));
             assert!(patience.any(|word| word & KIND != PUBLISHED), "it waits for a ticket");
         "#;
@@ -146,7 +146,7 @@ mutations! {
     /// Breaks guarantee 2: draws from the clock order nothing, so the walk of a later ticket misses the entries
     /// of an earlier one.
     RelaxedDraw {
-        "clock.rs": "self.0.fetch_add(1, «Ordering::AcqRel»)" => "Ordering::Relaxed";
+        "clock.rs": "self.0.fetch_add(count, «Ordering::AcqRel»)" => "Ordering::Relaxed";
     }
 
     /// Breaks guarantee 2: a number that is taken has no place in the order of the draws.
@@ -397,7 +397,7 @@ mutations! {
 
     /// Breaks R2: all lives of a request publish the same value, so a late helper gives its number to a later life.
     ConstantPublished {
-        "request.rs": "self.publish_after(«self.last_ticket()», clock)" => "FIRST_LIFE";
+        "request.rs": "let published = PUBLISHED | «self.last_ticket()»;" => "FIRST_LIFE";
     }
 
     /// Breaks guarantee 2: a walk that passes a resting request does not see what its holder has written.
@@ -425,5 +425,37 @@ mutations! {
     /// Breaks C3: an insertion that does not see the interest of a request may also be missed by its walk.
     InterestIsNotCounted {
         "counters.rs": "«self.count_everywhere(mode);»\n            interest.declared" => "";
+    }
+
+    /// Breaks R6: a request that takes a number from its reserve looks at the counters before it writes the number.
+    LookBeforeTaking {
+        "reuse/mod.rs": "«»owner.request.take_up(number);" => "
+            if owner.is_alone(entries) {
+                owner.request.take_up(number);
+                owner.request.granted.set_without_subscribers();
+                return Ok(Renewed::Alone);
+            }
+        ";
+    }
+
+    /// Breaks R6: the look at the counters may come before the number is written.
+    RelaxedNear {
+        "entries.rs": "section.marks.load(«Ordering::SeqCst»)" => "Ordering::Acquire";
+        "counters.rs": "self.counters[usize::from(*index)].load(«Ordering::SeqCst»)" => "Ordering::Acquire";
+    }
+
+    /// Breaks R6: a walk may load a ticket word before its own insertion is counted.
+    RelaxedOrder {
+        "request.rs": "let mut word = self.ticket.load(«Ordering::SeqCst»);" => "Ordering::Acquire";
+    }
+
+    /// Breaks O3: numbers that were drawn before a walk are taken after it.
+    KeepReserveOverWalk {
+        "reuse/mod.rs": "«owner.void_reserve();»\n        Ok(Renewed::Walks)" => "";
+    }
+
+    /// Breaks O3: a close, a restored or a skipped token voids no numbers in reserve.
+    KeepReserves {
+        "table.rs": "«self.entries.void_reserves();»" => "";
     }
 }

@@ -27,12 +27,12 @@ impl Clock {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Draws a number, larger than all numbers drawn before.
-    pub(crate) fn draw(&self) -> u64 {
+    /// Draws so many successive numbers, larger than all numbers drawn before. Returns the first.
+    pub(crate) fn draw(&self, count: u64) -> u64 {
         // AcqRel: draws are read-modify-writes of one word, so an earlier draw happens before a
         // later one. This edge makes the entries of an earlier ticket visible to the walk of a later
         // one; no other fence is needed for that.
-        self.0.fetch_add(1, Ordering::AcqRel)
+        self.0.fetch_add(count, Ordering::AcqRel)
     }
 
     /// Whether the clock can take this number now.

@@ -183,6 +183,12 @@ impl Entries {
         (self.marks() == zones.marks).then(|| self.counters.sum(zones))
     }
 
+    /// Changes the sums of all requests, so that each one forgets the numbers that it has in reserve.
+    pub(crate) fn void_reserves(&self) {
+        // Every request meets the writes at its paths.
+        self.counters.count_everywhere(Mode::Write);
+    }
+
     /// The number of entries; approximate while other threads insert and remove.
     pub(crate) fn len(&self) -> usize {
         self.writes.list.len() + self.reads.list.len()
@@ -357,11 +363,12 @@ impl Section {
     }
 
     fn mark(&self, resource: &Resource) {
-        // T4. Relaxed: the draw publishes the mark, as it publishes the entry. A mark that another request
-        // has set is enough: if we read it as set, then so does every walk with a later ticket.
+        // T4. SeqCst: the owner of a request that takes a number from its reserve looks at the marks next (R6). For
+        // all other walks the draw publishes the mark, as it publishes the entry. A mark that another request has set
+        // is enough: if we read it as set, then so does every walk with a later ticket.
         let mark = Marks::of(resource.path.depth());
-        if self.marks.load(Ordering::Relaxed) & mark == 0 {
-            self.marks.fetch_or(mark, Ordering::Relaxed);
+        if self.marks.load(Ordering::SeqCst) & mark == 0 {
+            self.marks.fetch_or(mark, Ordering::SeqCst);
         }
     }
 

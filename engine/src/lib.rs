@@ -50,7 +50,8 @@
 //! one of the two is for write. A request is *outstanding* from the moment it has its token until it is
 //! released or withdrawn.
 //!
-//! 1. **Order.** Every request has a place in one total order, its [token](Lock::token).
+//! 1. **Order.** No two requests have the same [token](Lock::token), and a request that is made later than a
+//!    conflicting one has the larger token. The tokens of requests that do not conflict are in no particular order.
 //! 2. **Grant.** A request is granted exactly when no conflicting request with a smaller token is
 //!    outstanding: not before, and not later than the end of the operation that made it possible. For an operation in
 //!    steps that is the end of its [`Work`].
@@ -79,7 +80,7 @@
 //! # Requests that rest
 //!
 //! A request that was granted at once may *rest* when it is released. Its entries stay in the table, and the next lock of
-//! the same set takes the request up again, with a new token. While it rests it is not outstanding: it delays no other
+//! the same set takes the request up again, with a new token. Some tokens are drawn ahead for it. While it rests it is not outstanding: it delays no other
 //! request, and it is neither listed nor counted. Counters tell whether anything was inserted near its resources since
 //! it was alone there. If not, the next lock is granted without a look at the table. `reuse/mod.rs` has the argument.
 //!

@@ -6,7 +6,7 @@ use crate::error::{LockError, NarrowError};
 use crate::narrow::Narrowing;
 use crate::request::Request;
 use crate::resource::{Resource, ResourceSet, Wanted};
-use crate::reuse::{Held, Home, Owner};
+use crate::reuse::{Held, Home, Owner, Tickets};
 use crate::sync::{Arc, pin};
 use crate::waiter::{Subscription, block_on};
 use crate::wanted;
@@ -92,6 +92,8 @@ impl Lock {
     ///
     /// Source: Kleppmann, "How to do distributed locking". The store that a lock protects keeps the
     /// largest token that it has seen and refuses smaller ones. This fences off a paused former holder.
+    /// Tokens of locks that do not conflict are in no particular order. So a store keeps the largest token of each
+    /// resource, and not one for all of them.
     #[must_use]
     pub fn token(&self) -> u64 {
         self.0.request().token()
@@ -296,7 +298,7 @@ impl Pending {
         wanted: Wanted<R>,
     ) -> Result<Pending, LockError> {
         match space.find(&wanted) {
-            Some(owner) => Pending::again(space, owner),
+            Some(owner) => Pending::again(space, owner, Tickets::Any),
             None => Pending::enter_new(space, wanted.into_set()),
         }
     }
@@ -304,7 +306,7 @@ impl Pending {
     /// As [`Pending::enter`], with a set that was collected before.
     pub(crate) fn enter_set(space: Home, resources: ResourceSet) -> Result<Pending, LockError> {
         match space.find(&resources) {
-            Some(owner) => Pending::again(space, owner),
+            Some(owner) => Pending::again(space, owner, Tickets::Any),
             None => Pending::enter_new(space, resources),
         }
     }
@@ -326,7 +328,7 @@ impl Pending {
             space.put_back(owner);
             return is_free.map(|_| None);
         }
-        Pending::again(space.clone(), owner).map(Some)
+        Pending::again(space.clone(), owner, Tickets::Drawn).map(Some)
     }
 
     #[inline]
@@ -337,9 +339,19 @@ impl Pending {
 
     /// Takes a place in line with a request that rests.
     #[inline]
-    pub(crate) fn again(space: Home, mut owner: Box<Owner>) -> Result<Pending, LockError> {
-        let backlog = space.again(&mut owner)?;
-        Ok(Pending::complete(space, Held::Again(owner), backlog))
+    pub(crate) fn again(
+        space: Home,
+        mut owner: Box<Owner>,
+        tickets: Tickets,
+    ) -> Result<Pending, LockError> {
+        match space.again(&mut owner, tickets)? {
+            Some(backlog) => Ok(Pending::complete(space, Held::Again(owner), backlog)),
+            None => {
+                let resources = owner.request.resources.clone();
+                space.leave_for_good(Held::Again(owner));
+                Pending::enter_new(space, resources)
+            }
+        }
     }
 
     /// Takes the place in line of a token.

@@ -303,7 +303,7 @@ impl LockManager {
 
     /// Lists the outstanding requests, with their states and the requests that they wait for: first those whose
     /// first resource is for write, then those whose first resource is for read. Both are ordered by the path of
-    /// that resource; at one path the youngest request comes first.
+    /// that resource; at one path the request that entered the table last comes first.
     ///
     /// The listing is not a snapshot. A request that is outstanding throughout is listed once; a request that
     /// enters or leaves meanwhile may be missing. A lock that is narrowed meanwhile may be listed with the old set, the

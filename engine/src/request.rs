@@ -26,6 +26,9 @@
 //!     ticket word and then looks for announcements, by a read-modify-write of the word of `released`. A watch
 //!     announces itself by a read-modify-write of the same word, and then looks at the ticket word. One of the two
 //!     comes first. Therefore the release sees the announcement, or the watch sees that the life has ended.
+//! R6. A life may also begin with a number that was drawn in reserve. The owner writes the number, then looks at the
+//!     counters near the request. An insertion counts itself, then its walk loads the ticket word. All four are SeqCst.
+//!     Therefore the owner sees the count, and takes the number back; or the walk sees the number.
 
 use crate::budget::Budget;
 use crate::clock::{CLOSED, Clock};
@@ -147,27 +150,39 @@ impl Request {
 
     /// Declares that all its entries are inserted, and draws its ticket unless a helper was faster.
     pub(crate) fn publish(&self, clock: &Clock) -> u64 {
-        self.publish_after(FIRST_LIFE, clock)
-    }
-
-    /// Begins the next life of a request that rests: draws its ticket, unless a helper was faster. Only its owner may
-    /// call this.
-    pub(crate) fn publish_again(&self, clock: &Clock) -> u64 {
-        self.granted.reset();
-        self.publish_after(self.last_ticket(), clock)
-    }
-
-    fn publish_after(&self, last: u64, clock: &Clock) -> u64 {
-        // R1. Release: pairs with the Acquire in `order`, so that a helper's draw, hence every
+        // R1. Release: pairs with the load in `order`, so that a helper's draw, hence every
         // ticket after it, happens after our insertions.
-        self.ticket.store(PUBLISHED | last, Ordering::Release);
-        self.help(PUBLISHED | last, clock)
+        self.ticket.store(PUBLISHED | FIRST_LIFE, Ordering::Release);
+        self.help(PUBLISHED | FIRST_LIFE, clock)
+    }
+
+    /// Begins the next life of a request that rests: draws so many numbers, of which the first is its ticket unless a
+    /// helper was faster. Returns the ticket, and the end of the numbers that are its own. Only for its owner.
+    pub(crate) fn publish_again(&self, count: u64, clock: &Clock) -> (u64, u64) {
+        self.granted.reset();
+        // R2. Release: as in `publish`.
+        let published = PUBLISHED | self.last_ticket();
+        self.ticket.store(published, Ordering::Release);
+        let first = clock.draw(count);
+        match self.install(published, first) {
+            Ok(()) => (first, first + count),
+            Err(ticket) => (ticket, ticket),
+        }
+    }
+
+    /// Begins the next life of a request that rests, with a number that was drawn for it before. Only for its owner,
+    /// which looks next whether the request is overtaken.
+    pub(crate) fn take_up(&self, number: u64) {
+        self.granted.reset();
+        // R6. SeqCst: the owner looks at the counters next; an insertion counts, and then loads the word.
+        self.ticket.swap(number, Ordering::SeqCst);
     }
 
     /// Its ticket. Without a ticket, a number that compares as later than every ticket drawn so far: any
     /// thread that draws a ticket for it from now on draws a later one.
     pub(crate) fn order(&self, clock: &Clock) -> u64 {
-        let mut word = self.ticket.load(Ordering::Acquire);
+        // SeqCst: pairs with `take_up` (R6), and as an Acquire with the other writes of the word.
+        let mut word = self.ticket.load(Ordering::SeqCst);
         // More than once only if the request has begun another life meanwhile.
         while word & KIND == PUBLISHED {
             // The owner may have drawn a number smaller than ours without having written it yet. We draw
@@ -179,15 +194,16 @@ impl Request {
 
     /// Draws a ticket for the life that published this word. Returns the word.
     fn help(&self, published: u64, clock: &Clock) -> u64 {
-        let number = clock.draw();
+        let number = clock.draw(1);
+        self.install(published, number).err().unwrap_or(number)
+    }
+
+    /// Writes a ticket in the place of a PUBLISHED word, or returns the word that is there.
+    fn install(&self, published: u64, ticket: u64) -> Result<(), u64> {
         // R2. Release: a thread that reads the ticket sees the entries. Acquire: so do we.
-        match self
-            .ticket
-            .compare_exchange(published, number, Ordering::AcqRel, Ordering::Acquire)
-        {
-            Ok(_) => number,
-            Err(word) => word,
-        }
+        self.ticket
+            .compare_exchange(published, ticket, Ordering::AcqRel, Ordering::Acquire)
+            .map(drop)
     }
 
     /// Whether it may rest when it is released: it was granted, and never had to wait (R5).

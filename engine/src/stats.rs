@@ -13,7 +13,7 @@ pub struct Stats {
     pub waiting: usize,
     /// The number of resources of all these requests, without redundant ones.
     pub resources: usize,
-    /// The largest fencing token that was given out or skipped; 0 before the first.
+    /// The largest fencing token that was given out, skipped, or drawn ahead for a request that rests; 0 before the first.
     pub last_token: u64,
     /// Whether the lock manager is closed and refuses new requests.
     pub closed: bool,

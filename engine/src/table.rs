@@ -205,7 +205,10 @@ impl Table {
 
     /// Changes the clock in another way than by a draw.
     fn set_clock<R>(&self, change: impl FnOnce(&Clock) -> R) -> R {
-        change(&self.clock)
+        let changed = change(&self.clock);
+        // Numbers that were drawn before, for requests that rest, are too small or must be refused.
+        self.entries.void_reserves();
+        changed
     }
 
     #[inline(always)]

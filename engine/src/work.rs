@@ -16,7 +16,7 @@ use crate::lock::Pending;
 use crate::narrow::Narrowing;
 use crate::request::Request;
 use crate::resource::{Resource, Wanted};
-use crate::reuse::{Held, Home, Owner};
+use crate::reuse::{Held, Home, Owner, Renewed, Tickets};
 use crate::sync::{Arc, pin};
 use crate::table::Entry;
 use crate::waiter::finish;
@@ -264,16 +264,19 @@ impl Entering {
     pub fn step(&mut self, budget: usize) -> Option<Result<(Pending, Work), LockError>> {
         match &mut self.0 {
             State::Again(..) => {
-                let State::Again(space, owner) = mem::replace(&mut self.0, State::Ended) else {
+                let State::Again(space, mut owner) = mem::replace(&mut self.0, State::Ended) else {
                     unreachable!("just matched");
                 };
-                match space.again_if_alone(owner) {
-                    Ok(Ok(owner)) => {
+                // With a drawn ticket it is not overtaken.
+                match space.renew(&mut owner, Tickets::Drawn) {
+                    Ok(Renewed::Alone) => {
                         let pending = Pending::of(space, Held::Again(owner));
                         Some(Ok((pending, Work::DONE)))
                     }
                     // An insertion came between. The request has its place in line, and walks in steps.
-                    Ok(Err(request)) => {
+                    Ok(Renewed::Walks | Renewed::Overtaken) => {
+                        let request = Arc::clone(&owner.request);
+                        space.forget(Held::Again(owner));
                         self.0 = State::Enters(space, Entry::walks(request));
                         None
                     }

@@ -18,13 +18,25 @@
 //! O1. The thread that has the [`Owner`] of a request owns the request. An owner is in one place, or in one handle.
 //! O2. `alone_at` is a sum of the counters near the request, taken before a walk over all of every span that met no
 //!     other entry. Entries of requests that rest count as met: their next lives insert nothing.
-//! O3. A request that rests is woken by one life at a time, and each life draws its ticket after it was published.
+//! O3. The numbers in reserve were drawn by one draw, at whose end the request was alone. They are void after a walk,
+//!     after the counters have changed, and after each change of the clock that is not a draw.
 //!
 //! # Why an unchanged sum is enough
-//! Let S conflict with R, and let S be earlier than this life of R. S drew its ticket before R did, so the counts of S
-//! (C1) happen before R's look at the sum. If R sees the sum `alone_at`, then S was counted before that sum was taken
-//! (C2, and C3 for entries below R). So the walk that followed would have met the entries of S. It met none, so S has
-//! left.
+//! Let S conflict with R, and let S be earlier than this life of R. If R has drawn its ticket, then S drew before, so
+//! the counts of S (C1) happen before R's look at the sum. If R sees the sum `alone_at`, then S was counted before that
+//! sum was taken (C2, and C3 for entries below R). So the walk that followed would have met the entries of S. It met
+//! none, so S has left.
+//!
+//! # Numbers in reserve
+//! A request that is alone draws more numbers than it needs, for its next lives. These neither draw nor write any other
+//! line that is shared. Let [n, n + k) be the numbers of such a draw. Each S that conflicts with R and has not left has
+//! a larger ticket than all of them, or it is counted after R's sum. When R takes the next number, it writes the number
+//! and then looks at the sum; S counts and then walks (R6). So either R sees the count and gives the number back, or S
+//! sees the number, which is smaller than its own, and waits. A number that was given back is a short withdrawal: if S has
+//! announced its watch meanwhile, R leaves, which serves S; otherwise S sees that R rests (R5).
+//!
+//! Numbers that were drawn before a walk are void although the walk met nothing: an S with a larger ticket may have come
+//! and gone before. Closing, skipping and restoring tokens change all sums after they have changed the clock.
 //!
 //! # Lock-freedom
 //! A place is changed by one swap. A thread that is suspended with an owner in its hands hides one request that could be
@@ -51,10 +63,32 @@ use places::Places;
 use std::borrow::Borrow;
 use std::ops::{Bound, Deref};
 
+/// Which tickets a lock may take.
+#[derive(Clone, Copy)]
+pub(crate) enum Tickets {
+    /// Also a number in reserve.
+    Any,
+    /// A new one. A try that took a number and gave it back could make another try fail in between, and then fail
+    /// because of that one.
+    Drawn,
+}
+
+/// How the next life of a request has begun.
+pub(crate) enum Renewed {
+    /// It is alone, and granted.
+    Alone,
+    /// It has its place in line, and must walk.
+    Walks,
+    /// It has given back its ticket, and a watch was announced before. So it must leave, and another one must enter.
+    Overtaken,
+}
+
 /// A lock table, and the requests that rest in it. Owners do not refer to it, so there is no cycle.
 pub(crate) struct Space {
     table: Table,
     places: Places,
+    /// How many numbers the first draw of a request takes that is alone.
+    fewest_drawn: u64,
     /// The requests of prepared sets that have rested, until they leave. By their identities.
     prepared: List<usize, Arc<Request>>,
 }
@@ -94,6 +128,7 @@ impl Space {
         Space {
             table: Table::new(first_token, counters.clamp(FEWEST_COUNTERS, Counters::MOST)),
             places: Places::new(places, is_eager),
+            fewest_drawn: if is_eager { 4 } else { 1 },
             prepared: List::new(),
         }
     }
@@ -183,42 +218,50 @@ impl Space {
         self.table.is_free(&owner.request.resources)
     }
 
-    /// Locks a request that rests again. A request that is refused has left. The backlog is as for
-    /// [`Table::enter_in_part`].
+    /// Locks a request that rests again. Returns the backlog, which is as for [`Table::enter_in_part`]; or `None` if the
+    /// request was overtaken and must leave, and another one must enter. A request that is refused has left.
     #[inline]
-    pub(crate) fn again(&self, owner: &mut Owner) -> Result<Backlog, LockError> {
-        self.begin_again(owner)?;
-        if owner.is_alone(&self.table.entries) {
-            owner.request.granted.set_without_subscribers();
-            return Ok(Backlog::default());
-        }
-        Ok(self.walk_again(owner))
-    }
-
-    /// Locks a request that rests again, if it is still alone then. Otherwise returns the request, which has its place
-    /// in line and must walk.
-    pub(crate) fn again_if_alone(
+    pub(crate) fn again(
         &self,
-        owner: Box<Owner>,
-    ) -> Result<Result<Box<Owner>, Arc<Request>>, LockError> {
-        self.begin_again(&owner)?;
-        if owner.is_alone(&self.table.entries) {
-            owner.request.granted.set_without_subscribers();
-            return Ok(Ok(owner));
-        }
-        self.places.forget(&owner);
-        Ok(Err(owner.request))
+        owner: &mut Owner,
+        tickets: Tickets,
+    ) -> Result<Option<Backlog>, LockError> {
+        Ok(match self.renew(owner, tickets)? {
+            Renewed::Alone => Some(Backlog::default()),
+            Renewed::Walks => Some(self.walk_again(owner)),
+            Renewed::Overtaken => None,
+        })
     }
 
-    /// Draws the ticket of the next life.
+    /// Begins the next life of a request that rests.
     #[inline]
-    fn begin_again(&self, owner: &Owner) -> Result<(), LockError> {
-        let ticket = owner.request.publish_again(&self.table.clock);
+    pub(crate) fn renew(&self, owner: &mut Owner, tickets: Tickets) -> Result<Renewed, LockError> {
+        let entries = &self.table.entries;
+        if let Tickets::Any = tickets
+            && let Some(number) = owner.next_in_reserve()
+        {
+            owner.request.take_up(number);
+            if owner.is_alone(entries) {
+                owner.request.granted.set_without_subscribers();
+                return Ok(Renewed::Alone);
+            }
+            // O3: the number goes back.
+            owner.void_reserve();
+            if !owner.request.rest() {
+                return Ok(Renewed::Overtaken);
+            }
+        }
+        let ticket = owner.draw(&self.table.clock);
         if ticket & CLOSED != 0 {
             self.table.leave(&owner.request);
             return Err(LockError::Closed);
         }
-        Ok(())
+        if owner.is_alone(entries) {
+            owner.request.granted.set_without_subscribers();
+            return Ok(Renewed::Alone);
+        }
+        owner.void_reserve();
+        Ok(Renewed::Walks)
     }
 
     #[inline(never)]
@@ -275,6 +318,14 @@ impl Space {
         Some(owner.request)
     }
 
+    /// Ends a request that may not rest.
+    #[cold]
+    pub(crate) fn leave_for_good(&self, held: Held) {
+        let request = Arc::clone(held.request());
+        self.forget(held);
+        self.table.leave(&request);
+    }
+
     /// Gives up the place of a request that must leave.
     pub(crate) fn forget(&self, held: Held) {
         if let Held::Again(owner) = held {
@@ -291,7 +342,7 @@ impl Space {
         let set = self.places.of(hash)?;
         match self.places.admit(set, hash) {
             Ok(slot) => {
-                let owner = Owner::new(Arc::clone(request));
+                let owner = Owner::new(Arc::clone(request), self.fewest_drawn);
                 Some(Box::new(owner.in_place(hash, slot)))
             }
             Err(evicted) => {

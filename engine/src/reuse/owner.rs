@@ -1,5 +1,6 @@
 //! What the owner of a request keeps from one life of the request to the next.
 
+use crate::clock::Clock;
 use crate::counters::{Zones, digest, mix};
 use crate::entries::Entries;
 use crate::request::Request;
@@ -15,17 +16,29 @@ pub(crate) struct Owner {
     /// Where insertions can conflict with the request. `None` before the first walk, and if a path is too deep. Then
     /// each life walks.
     zones: Option<Zones>,
+    /// The end of the numbers in reserve. They follow the last ticket. None are left if it is not larger than that.
+    until: u64,
+    /// How many numbers the next draw takes, and how many after a walk.
+    count: u64,
+    fewest: u64,
     /// The place that the request came from, for the owner of a place.
     pub(crate) hash: u64,
     pub(crate) slot: usize,
 }
 
 impl Owner {
-    pub(crate) fn new(request: Arc<Request>) -> Owner {
+    /// The most numbers that one draw takes.
+    const MOST: u64 = 256;
+
+    /// The first draw of a request that is alone takes `fewest` numbers.
+    pub(crate) fn new(request: Arc<Request>, fewest: u64) -> Owner {
         Owner {
             request,
             alone_at: None,
             zones: None,
+            until: 0,
+            count: fewest,
+            fewest,
             hash: 0,
             slot: 0,
         }
@@ -42,6 +55,32 @@ impl Owner {
             Some(zones) => self.alone_at.is_some() && entries.near(zones) == self.alone_at,
             None => false,
         }
+    }
+
+    /// The next number in reserve.
+    #[inline]
+    pub(crate) fn next_in_reserve(&self) -> Option<u64> {
+        let next = self.request.last_ticket() + 1;
+        (next < self.until).then_some(next)
+    }
+
+    /// Draws the ticket of the next life, and some numbers more if it was alone in its last one.
+    pub(crate) fn draw(&mut self, clock: &Clock) -> u64 {
+        let count = if self.alone_at.is_some() {
+            self.count
+        } else {
+            1
+        };
+        let (ticket, until) = self.request.publish_again(count, clock);
+        self.until = until;
+        self.count = (2 * count).min(Owner::MOST);
+        ticket
+    }
+
+    /// Gives up the numbers in reserve: another request may have come and gone since they were drawn.
+    pub(crate) fn void_reserve(&mut self) {
+        self.until = 0;
+        self.count = self.fewest;
     }
 
     /// Takes the sum near the request, so that later insertions change it.

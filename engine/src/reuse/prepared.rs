@@ -1,6 +1,6 @@
 //! Prepared sets: requests that rest outside of the places, for one owner each.
 
-use super::{Home, Owner};
+use super::{Home, Owner, Tickets};
 use crate::backlog::Backlog;
 use crate::error::LockError;
 use crate::request::Request;
@@ -100,7 +100,7 @@ impl PreparedSet {
         if !is_free {
             return Ok(None);
         }
-        Ok(self.enqueue()?.try_acquired().ok())
+        Ok(self.enqueue_with(Tickets::Drawn)?.try_acquired().ok())
     }
 
     /// Takes a place in line, and returns at once; see [`LockManager::enqueue`](crate::LockManager::enqueue).
@@ -109,9 +109,14 @@ impl PreparedSet {
     /// As [`lock`](PreparedSet::lock).
     #[inline]
     pub fn enqueue(&mut self) -> Result<PreparedPending<'_>, LockError> {
+        self.enqueue_with(Tickets::Any)
+    }
+
+    #[inline]
+    fn enqueue_with(&mut self, tickets: Tickets) -> Result<PreparedPending<'_>, LockError> {
         // A guard may have been leaked.
         self.end();
-        let backlog = self.enter()?;
+        let backlog = self.enter(tickets)?;
         let space = (!backlog.is_empty()).then(|| self.space.clone());
         let pending = PreparedPending {
             subscription: Subscription::default(),
@@ -125,16 +130,23 @@ impl PreparedSet {
     }
 
     #[inline]
-    fn enter(&mut self) -> Result<Backlog, LockError> {
+    fn enter(&mut self, tickets: Tickets) -> Result<Backlog, LockError> {
         if let Some(owner) = &mut self.owner {
-            let entered = self.space.again(owner);
-            if entered.is_err() {
-                self.forget();
+            match self.space.again(owner, tickets) {
+                Ok(Some(backlog)) => return Ok(backlog),
+                Ok(None) => {
+                    if let Some(request) = self.forget() {
+                        self.space.table.leave(&request);
+                    }
+                }
+                Err(error) => {
+                    self.forget();
+                    return Err(error);
+                }
             }
-            return entered;
         }
         let (request, backlog) = self.space.enter(self.resources.clone())?;
-        self.owner = Some(Owner::new(request));
+        self.owner = Some(Owner::new(request, self.space.fewest_drawn));
         Ok(backlog)
     }
 

@@ -2,20 +2,37 @@
 
 use super::{enqueue, granted, lock, set};
 use locktopus_engine::{
-    LockError, LockManager, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES, RequestState, Resource,
+    LockError, LockManager, MAX_DEPTH, MAX_PATH_BYTES, MAX_RESOURCES, Options, RequestState,
+    Resource,
 };
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 #[test]
-fn tokens_grow_and_are_unique() {
-    let locks = LockManager::new();
+fn tokens_of_conflicting_requests_grow_and_all_are_unique() {
+    let locks = LockManager::with(Options::new().eager());
     assert_eq!(locks.stats().last_token, 0);
-    let mut last = 0;
-    for text in ["w:a", "w:a", "r:b", "w:c"] {
-        let lock = lock(&locks, text);
-        assert!(lock.token() > last);
-        last = lock.token();
-        assert_eq!(locks.stats().last_token, last);
+    let mut prepared = locks.prepare(set("w:a")).expect("within the limits");
+    let mut all = HashSet::new();
+    let mut last = HashMap::new();
+    for round in 0..1000 {
+        let path = ["a", "b", "c"][round % 3];
+        let token = match round % 2 {
+            0 => lock(&locks, &format!("w:{path}")).token(),
+            // Between two of its locks other requests come and go, or do not.
+            _ if round % 7 < 3 => lock(&locks, "w:").token(),
+            _ => prepared.blocking_lock().expect("open").token(),
+        };
+        let touched: &[&str] = match round % 2 {
+            0 => &[path],
+            _ if round % 7 < 3 => &["a", "b", "c"],
+            _ => &["a"],
+        };
+        for path in touched {
+            let before = last.insert(path.to_string(), token);
+            assert!(before < Some(token), "{before:?} before {token}");
+        }
+        assert!(all.insert(token) && token <= locks.stats().last_token);
     }
 }
 

@@ -142,6 +142,12 @@ models! {
         a_close_races_a_request_that_is_locked_again: quick 3, full ALL;
         prepared_sets_rest_at_one_path: quick 0, full 0;
         a_child_enters_below_a_prepared_set: quick 0, full 0;
+        a_number_in_reserve_races_a_request_for_its_path: quick 3, full 3;
+        a_number_in_reserve_races_a_request_below_it: quick 3, full 3;
+        a_number_in_reserve_races_the_first_request_of_a_depth: quick 3, full 3;
+        a_number_in_reserve_races_a_close: quick 3, full 3;
+        a_request_comes_and_goes_before_a_walk: quick 2, full 3;
+        tokens_are_skipped_beside_a_reserve: quick 0, full 0;
     }
     prepared {
         a_prepared_set_races_a_request_for_its_path: quick 3, full 3;

@@ -88,6 +88,11 @@ noticed! {
     OwnerBeforeResting by reuse::a_resting_request_races_another_for_its_path at 0 for "the grant rule";
     LookAroundAfterTheWalk by prepared::a_prepared_set_walks_beside_a_request_below_it at 2 for "the grant rule";
     InterestIsNotCounted by prepared::a_prepared_set_walks_beside_a_request_below_it at 2 for "the grant rule";
+    LookBeforeTaking by reuse::a_number_in_reserve_races_a_request_for_its_path at 1 for "the grant rule";
+    RelaxedNear by reuse::a_number_in_reserve_races_a_request_for_its_path at 1 for "the grant rule";
+    RelaxedOrder by reuse::a_number_in_reserve_races_a_request_for_its_path at 1 for "the grant rule";
+    KeepReserveOverWalk by reuse::a_request_comes_and_goes_before_a_walk at 1 for "tokens of conflicting";
+    KeepReserves by reuse::tokens_are_skipped_beside_a_reserve at 0 for "tokens of conflicting";
     RemoveAfterAdvancing by one_thread::a_task_counts_the_locked_resources at 0 for "the last holder is gone";
 }
 
