@@ -135,7 +135,7 @@ impl World {
             | Operation::Restore(_, wishes)
                 if wishes.is_empty() =>
             {
-                assert!(self.locks.enqueue([]).is_err());
+                assert!(self.locks.enqueue([] as [Resource; 0]).is_err());
             }
             Operation::Enqueue(wishes) => {
                 let set = set_of(wishes);
