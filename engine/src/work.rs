@@ -240,6 +240,7 @@ impl Entering {
         space: Home,
         wanted: Wanted<R>,
     ) -> Result<Entering, LockError> {
+        space.next_ticket()?;
         if let Some(owner) = space.find_alone(&wanted) {
             return Ok(Entering(State::Again(space, owner)));
         }

@@ -207,6 +207,17 @@ fn a_closed_manager_refuses_prepared_sets_and_resting_requests() {
 }
 
 #[test]
+fn a_closed_manager_refuses_at_the_call_to_enter_a_resting_request_in_steps() {
+    let locks = eager();
+    for _ in 0..3 {
+        lock(&locks, "w:c").release();
+    }
+    locks.close();
+    let refused = locks.enqueue_in_steps(set("w:c")).map(drop);
+    assert_eq!(refused, Err(LockError::Closed));
+}
+
+#[test]
 fn a_set_by_reference_is_the_same_set() {
     let locks = eager();
     let [one, two] = [Resource::write(["a"]), Resource::read(["b", "c"])];

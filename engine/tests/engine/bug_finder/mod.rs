@@ -264,8 +264,9 @@ impl Hunt {
             }
             8 => {
                 let mut entering = locks.enqueue_in_steps(set)?;
-                if entering.step(0).is_none() {
-                    works.add(entering.withdraw_in_steps());
+                match entering.step(0) {
+                    Some(entered) => works.add(entered?.0.withdraw_in_steps()),
+                    None => works.add(entering.withdraw_in_steps()),
                 }
                 None
             }
