@@ -1,7 +1,7 @@
 //! The costs of the engine, beside a floor and other locks.
 //!
 //! ```sh
-//! cargo bench -p locktopus-engine --bench limits            # everything, about two minutes
+//! cargo bench -p locktopus-engine --bench limits            # everything, about three minutes
 //! cargo bench -p locktopus-engine --bench limits -- queue   # the cases whose names contain "queue"
 //! ```
 //!

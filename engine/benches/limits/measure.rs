@@ -66,6 +66,11 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
+    pub(crate) const UNKNOWN: Figure = Figure {
+        median: f64::NAN,
+        p10: f64::NAN,
+    };
+
     /// A figure that was read once.
     pub(crate) fn once(value: f64) -> Figure {
         Figure {
@@ -207,7 +212,10 @@ impl Report {
     pub(crate) fn row(&mut self, name: &str, figures: &[Figure], unit: &str) {
         let digits = digits(unit);
         let join = |of: fn(&Figure) -> f64| {
-            let texts = figures.iter().map(|one| format!("{:.digits$}", of(one)));
+            let texts = figures.iter().map(|one| match of(one) {
+                unknown if unknown.is_nan() => "–".to_owned(),
+                known => format!("{known:.digits$}"),
+            });
             texts.collect::<Vec<_>>().join(" / ")
         };
         let unit = if unit == "ratio" { "" } else { unit };

@@ -22,9 +22,9 @@ const RAN: f64 = 0.97;
 /// The threads run beside so many tables in turn: a skiplist of the same keys can cost a fifth more or less.
 const TABLES: usize = 3;
 
-/// The threads leave a table when so many rounds count, or after [`MOST_ROUNDS`].
+/// The threads leave a table when so many rounds count, or after [`PATIENCE`].
 const ROUNDS: usize = 67;
-const MOST_ROUNDS: usize = 700;
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The rounds that count.
 #[derive(Default)]
@@ -96,7 +96,7 @@ impl Together {
         let (answer, answers) = mpsc::channel::<Span>();
         // Each step warms its caches.
         let _ = [Span::of(&mut first), Span::of(&mut second)];
-        let (before, most) = (self.two.count(), self.rounds + MOST_ROUNDS);
+        let (before, start) = (self.two.count(), Instant::now());
         thread::scope(|scope| {
             scope.spawn(move || {
                 for () in asked {
@@ -106,7 +106,7 @@ impl Together {
                     answer.send(span).expect("the first thread receives");
                 }
             });
-            while self.two.count() < before + ROUNDS && self.rounds < most {
+            while self.two.count() < before + ROUNDS && start.elapsed() < PATIENCE {
                 self.rounds += 1;
                 let alone = Span::of(&mut first);
                 ask.send(()).expect("the second thread receives");

@@ -9,12 +9,12 @@ use std::hint::black_box;
 /// With fewer rounds a figure says little.
 const FEW: usize = 20;
 
-/// The throughput of two threads, and its ratio to that of one; `None` if too few rounds count.
-fn compare(report: &Report, name: &str, measured: Together) -> Option<Figure> {
+/// The throughput of two threads, and its ratio to that of one; unknown if too few rounds count.
+fn compare(report: &Report, name: &str, measured: Together) -> Figure {
     let Together { two, one, rounds } = measured;
     println!("# {name}: {} of {rounds} rounds count", two.count());
     if two.count() < FEW {
-        return None;
+        return Figure::UNKNOWN;
     }
     let ratio = one.to(&two);
     let throughput = |figure: Figure| Figure {
@@ -24,7 +24,7 @@ fn compare(report: &Report, name: &str, measured: Together) -> Option<Figure> {
     report.print(&format!("{name}_1"), throughput(one.figure()), "million/s");
     report.print(&format!("{name}_2"), throughput(two.figure()), "million/s");
     report.print(&format!("{name}_2_to_1"), ratio, "ratio");
-    Some(ratio)
+    ratio
 }
 
 /// Measures two threads beside held locks, each with a step of its own; the ratio to one of them.
@@ -33,7 +33,7 @@ fn of_locks<S: FnMut() + Send>(
     name: &str,
     held: usize,
     step: impl Fn(&LockManager, usize) -> S,
-) -> Option<Figure> {
+) -> Figure {
     let measured = together(|all| {
         let locks = LockManager::new();
         let _others = hold_leaves(&locks, 3, held);
@@ -64,11 +64,11 @@ fn disjoint(report: &mut Report) {
     let own = |thread: usize| write(3, &own_path(thread));
     for held in [0, 1_000, 100_000] {
         let name = format!("threads_beside_{held}");
-        of_lock.extend(of_locks(report, &name, held, |locks, thread| {
+        of_lock.push(of_locks(report, &name, held, |locks, thread| {
             lock_again(locks, own(thread))
         }));
         let name = format!("threads_prepared_beside_{held}");
-        of_prepared.extend(of_locks(report, &name, held, |locks, thread| {
+        of_prepared.push(of_locks(report, &name, held, |locks, thread| {
             lock_prepared(locks, own(thread))
         }));
         let measured = together(|all| {
@@ -79,7 +79,7 @@ fn disjoint(report: &mut Report) {
             });
             all.add(first, second);
         });
-        of_floor.extend(compare(
+        of_floor.push(compare(
             report,
             &format!("threads_floor_beside_{held}"),
             measured,
@@ -101,8 +101,7 @@ pub(crate) fn threads(report: &mut Report) {
         lock_prepared(locks, read())
     });
     let row = "two readers of one path to one: `lock` / prepared";
-    let both: Vec<Figure> = of_lock.into_iter().chain(of_prepared).collect();
-    report.row(row, &both, "ratio");
+    report.row(row, &[of_lock, of_prepared], "ratio");
     let keys = of_locks(report, "threads_100_keys_each", 0, |locks, thread| {
         let keys = (0..100).map(|i| write(3, &format!("{}x", 100 * thread + i)));
         let (locks, keys) = (locks.clone(), keys.collect::<Vec<Resource>>());
@@ -114,7 +113,7 @@ pub(crate) fn threads(report: &mut Report) {
     });
     report.row(
         "two threads to one, 100 keys at random for each",
-        keys.as_slice(),
+        &[keys],
         "ratio",
     );
 }
