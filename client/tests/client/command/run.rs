@@ -94,9 +94,9 @@ fn a_conflict_has_an_exit_status_of_its_own() {
     for (args, status) in [
         (&["--try"][..], 75),
         (&["--try", "-E", "0"], 0),
-        (&["--timeout", "50ms"], 75),
+        (&["--timeout", "2s"], 75),
         (&["--timeout", "0"], 75),
-        (&["--timeout=50ms", "--conflict-status=9", "-q"], 9),
+        (&["--timeout=2s", "--conflict-status=9", "-q"], 9),
     ] {
         let args = [&["run", "-r", "a/b"], args, &["--", "echo", "ran"]].concat();
         let output = server.output(&args);
