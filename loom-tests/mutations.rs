@@ -190,7 +190,7 @@ mutations! {
 
     /// Breaks guarantee 2: a span that ends at an entry before the path is taken for the last of the list.
     StopAtTheFirstSibling {
-        "walk.rs": "} else if «path.is_behind(shared, beyond)» {" => "false";
+        "walk.rs": "} else if «path > beyond» {" => "false";
     }
 
     /// Breaks guarantee 2: a write skips the ancestors in the list of reads that it shares with a read, which

@@ -224,7 +224,7 @@ impl Entries {
             return Some(None);
         };
         *inserted = 1;
-        budget.search(only.path.as_bytes().len());
+        budget.search(only.path.len());
         let own = self.insert(only, request, guard);
         let ticket = request.publish(clock);
         let is_newest = only.mode == Mode::Write && ticket.cast_signed() == request.birth;
@@ -245,7 +245,7 @@ impl Entries {
             }
             self.insert(resource, request, guard);
             *inserted += 1;
-            budget.search(resource.path.as_bytes().len());
+            budget.search(resource.path.len());
         }
         true
     }
@@ -274,7 +274,7 @@ impl Entries {
             let key = key_of(resource, request);
             self.section(resource.mode).list.remove(&key, guard);
             *left = index;
-            budget.search(resource.path.as_bytes().len());
+            budget.search(resource.path.len());
             if index % RECLAIM_EVERY == RECLAIM_FROM - 1 {
                 guard.flush();
                 budget.spend(RECLAIM);
@@ -394,7 +394,7 @@ impl Section {
         guard: &'g Guard,
     ) -> Option<OwnEntry<'g>> {
         let first = walk.first();
-        let path_bytes = first.path.as_bytes().len();
+        let path_bytes = first.path.len();
         budget.step(path_bytes);
         match &front.near {
             Near::Unknown => {}

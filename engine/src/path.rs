@@ -17,7 +17,7 @@
 //!
 //! So a path has one representation, and two inline paths compare as four big-endian words and then by length: the
 //! words tell them apart at the first byte that differs, and if one path ends before that byte, its zero is not
-//! larger than the byte of the other.
+//! larger than the byte of the other. The number of bytes with which they begin alike follows from the same words.
 //!
 //! Source: order-preserving tuple encodings such as FoundationDB's; differs in escaping two low
 //! bytes instead of one, so that no escape is ever followed by a terminator.
@@ -25,6 +25,8 @@
 mod encoding;
 #[cfg(feature = "serde")]
 mod serde;
+#[cfg(test)]
+mod tests;
 
 use encoding::{Encoder, decode};
 use std::borrow::Cow;
@@ -135,8 +137,12 @@ impl Path {
 
     /// Whether `other` is this path or lies below it, so that a lock of this path covers `other`.
     #[must_use]
+    #[inline]
     pub fn contains(&self, other: &Path) -> bool {
-        other.as_bytes().starts_with(self.as_bytes())
+        match self.alike_inline(other) {
+            Some(alike) => alike == self.len(),
+            None => other.as_bytes().starts_with(self.as_bytes()),
+        }
     }
 
     /// The segments, from the root down.
@@ -156,6 +162,40 @@ impl Path {
         }
     }
 
+    /// The number of encoded bytes.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        match &self.0 {
+            Repr::Inline { len, .. } => usize::from(*len),
+            Repr::Shared { len, .. } => *len,
+        }
+    }
+
+    /// The number of bytes with which two inline paths begin alike.
+    #[inline]
+    fn alike_inline(&self, other: &Path) -> Option<usize> {
+        let (
+            Repr::Inline { bytes, len, .. },
+            Repr::Inline {
+                bytes: others,
+                len: other_len,
+                ..
+            },
+        ) = (&self.0, &other.0)
+        else {
+            return None;
+        };
+        let shorter = usize::from(*len.min(other_len));
+        for at in WORDS {
+            let differ = word(bytes, at) ^ word(others, at);
+            if differ != 0 {
+                // They may differ behind the end of the shorter one.
+                return Some(shorter.min(at + differ.leading_zeros() as usize / 8));
+            }
+        }
+        Some(shorter)
+    }
+
     /// The path with these encoded bytes; `None` if they are not the encoding of a path.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Path> {
         let segments = bytes.split_inclusive(|byte| *byte == TERMINATOR);
@@ -169,7 +209,7 @@ impl Path {
     /// The prefix of the first `depth` segments, from a shorter prefix on.
     pub(crate) fn grow(&self, prefix: Prefix, depth: usize) -> Prefix {
         if depth == self.depth() {
-            let len = self.as_bytes().len();
+            let len = self.len();
             return Prefix { depth, len };
         }
         (prefix.depth..depth).fold(prefix, |prefix, _| {
@@ -189,30 +229,39 @@ impl Path {
 
     /// The longest prefix that `other` begins with, too, if it begins with `prefix`.
     pub(crate) fn shared(&self, mut prefix: Prefix, other: &Path) -> Prefix {
-        let (own, others) = (self.as_bytes(), other.as_bytes());
-        while let Some(next) = self.next_prefix(prefix) {
-            let segment = prefix.len..next.len;
-            if others.get(segment.clone()) != Some(&own[segment]) {
-                break;
-            }
+        let alike = self.alike_inline(other).unwrap_or_else(|| {
+            let (own, others) = (
+                &self.as_bytes()[prefix.len..],
+                &other.as_bytes()[prefix.len..],
+            );
+            prefix.len
+                + own
+                    .iter()
+                    .zip(others)
+                    .take_while(|(own, other)| own == other)
+                    .count()
+        });
+        while let Some(next) = self.next_prefix(prefix)
+            && next.len <= alike
+        {
             prefix = next;
         }
         prefix
     }
 
     /// Whether `other` begins with the prefix.
+    #[inline]
     pub(crate) fn begins(&self, prefix: Prefix, other: &Path) -> bool {
-        other.as_bytes().starts_with(&self.as_bytes()[..prefix.len])
-    }
-
-    /// Whether the path sorts behind `other`, which begins with the prefix.
-    pub(crate) fn is_behind(&self, prefix: Prefix, other: &Path) -> bool {
-        self.as_bytes()[prefix.len..] > other.as_bytes()[prefix.len..]
+        match self.alike_inline(other) {
+            Some(alike) => alike >= prefix.len,
+            None => other.as_bytes().starts_with(&self.as_bytes()[..prefix.len]),
+        }
     }
 
     /// Whether `other` is the prefix.
+    #[inline]
     pub(crate) fn is_at(&self, prefix: Prefix, other: &Path) -> bool {
-        *other.as_bytes() == self.as_bytes()[..prefix.len]
+        prefix.len == other.len() && self.begins(prefix, other)
     }
 
     /// Becomes a prefix of a path.
@@ -337,110 +386,5 @@ impl Hash for Path {
 impl fmt::Debug for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.segments()).finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::collection::SizeRange;
-    use proptest::prelude::*;
-    use std::collections::hash_map::DefaultHasher;
-
-    #[test]
-    fn a_path_is_32_bytes() {
-        assert_eq!(size_of::<Path>(), 32);
-    }
-
-    #[test]
-    fn prefixes_of_inline_and_shared_paths_are_the_ancestors() {
-        for middle in ["b", "a-segment-that-spills-out-of-the-place-inside"] {
-            let segments = ["a", middle, "c"];
-            let path = Path::from(segments);
-            let mut cut = path.clone();
-            let mut prefix = Prefix::ROOT;
-            for depth in [0, 1, 1, 2, 3] {
-                let ancestor = Path::from(&segments[..depth]);
-                prefix = path.grow(prefix, depth);
-                cut.cut(&path, prefix);
-                assert_eq!((&cut, cut.depth()), (&ancestor, depth));
-                assert_eq!(path.grow(Prefix::ROOT, depth), prefix);
-                assert!(path.is_at(prefix, &ancestor) && path.begins(prefix, &ancestor));
-                assert_eq!(path.shared(Prefix::ROOT, &ancestor), prefix);
-                let sibling: Path = ancestor.segments().chain(["x".into()]).collect();
-                assert!(!path.is_at(prefix, &sibling) && path.begins(prefix, &sibling));
-                assert_eq!(path.shared(prefix, &sibling), prefix);
-            }
-        }
-    }
-
-    /// A path of any bytes, which need not be the encoding of a path.
-    fn of_bytes(bytes: &[u8]) -> Path {
-        let mut encoder = Encoder::default();
-        encoder.push(bytes);
-        encoder.finish()
-    }
-
-    /// Bytes at the limits of their order, also some that are in no path.
-    fn bytes(count: impl Into<SizeRange>) -> impl Strategy<Value = Vec<u8>> {
-        let byte = prop::sample::select(vec![0x00, 0x01, 0x02, b'a', 0x7f, 0x80, 0xff]);
-        prop::collection::vec(byte, count)
-    }
-
-    /// Two lists of bytes that often begin alike, and whose lengths are often about the inline size.
-    fn pairs() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
-        let tail = || prop_oneof![bytes(0..4), bytes(0..40)];
-        let shared = prop_oneof![bytes(INLINE - 1..=INLINE + 2), bytes(0..40)];
-        (shared, tail(), tail())
-            .prop_map(|(shared, one, other)| ([&*shared, &*one].concat(), [shared, other].concat()))
-    }
-
-    fn hash(path: &Path) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        path.hash(&mut hasher);
-        hasher.finish()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
-
-        #[test]
-        fn paths_compare_as_their_bytes((one, other) in pairs()) {
-            let (path, another) = (of_bytes(&one), of_bytes(&other));
-            prop_assert_eq!(path.cmp(&another), one.cmp(&other));
-            prop_assert_eq!(path == another, one == other);
-            prop_assert_eq!(path.contains(&another), other.starts_with(&one));
-        }
-
-        #[test]
-        fn a_prefix_is_represented_as_the_path_of_its_bytes((long, other) in pairs(), len in 0..70_usize) {
-            let path = of_bytes(&long);
-            let len = len.min(long.len());
-            for mut cut in [Path::root(), path.clone(), of_bytes(&other)] {
-                cut.cut(&path, Prefix { depth: 0, len });
-                let same = of_bytes(&long[..len]);
-                match (&cut.0, &same.0) {
-                    (Repr::Inline { bytes, .. }, Repr::Inline { bytes: others, .. }) => {
-                        prop_assert_eq!(bytes, others);
-                        prop_assert!(bytes[len..].iter().all(|byte| *byte == 0));
-                    }
-                    (Repr::Shared { .. }, Repr::Shared { .. }) => prop_assert!(len > INLINE),
-                    _ => prop_assert!(false, "{} bytes have two representations", len),
-                }
-                prop_assert_eq!((&cut, hash(&cut)), (&same, hash(&same)));
-                prop_assert_eq!(cut.cmp(&of_bytes(&other)), long[..len].cmp(&other));
-            }
-        }
-    }
-
-    #[test]
-    fn a_path_of_exactly_the_inline_size_and_one_more_read_back() {
-        for bytes in [INLINE - 1, INLINE] {
-            let text = "x".repeat(bytes);
-            assert_eq!(
-                Path::from([&text]).segments().next(),
-                Some(text.as_str().into())
-            );
-        }
     }
 }

@@ -98,7 +98,7 @@ impl<'a> Walk<'a> {
 
     /// The number of bytes of the path that is walked for.
     pub(crate) fn path_bytes(&self) -> usize {
-        self.resource().path.as_bytes().len()
+        self.resource().path.len()
     }
 
     fn depth(&self) -> usize {
@@ -188,7 +188,7 @@ impl<'a> Walk<'a> {
                 if shared.depth == depth || shared.depth == beyond.depth() {
                     // It is an entry of this span.
                     shared.depth
-                } else if path.is_behind(shared, beyond) {
+                } else if path > beyond {
                     // The deeper spans sort behind `beyond`.
                     shared.depth + 1
                 } else {

@@ -25,7 +25,7 @@ pub(super) struct Encoder {
     inline: [u8; INLINE],
     len: usize,
     spilled: Vec<u8>,
-    depth: u32,
+    pub(super) depth: u32,
 }
 
 impl Encoder {
