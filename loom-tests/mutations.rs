@@ -297,9 +297,9 @@ mutations! {
 
     /// Breaks B1: a waker that panics takes the later ones with it.
     LoseTheOtherWakes {
-        "waiter.rs": "while let Some(waiter) = «self.pop()» {" => "{
+        "backlog.rs": "while let Some(waiter) = «self.next_wake()» {" => "{
             let mut all = std::mem::take(self);
-            std::iter::from_fn(|| all.pop()).inspect(|waiter| waiter.wake()).last()
+            std::iter::from_fn(|| all.next_wake()).inspect(|waiter| waiter.wake()).last()
         }";
     }
 

@@ -9,21 +9,33 @@ use crate::budget::Budget;
 use crate::event::{Garbage, NODE, Nodes, Subscribers};
 use crate::request::{DuePurge, Request, Watch};
 use crate::sync::Arc;
-use crate::waiter::{Waiter, Wakes};
+use crate::waiter::Waiter;
+use std::collections::VecDeque;
 
-/// Most operations leave nothing to do, so an empty backlog is one word.
+/// The nanoseconds to wake a waiter.
+const WAKE: u64 = 1000;
+
+/// Most operations leave nothing to do, or one watch to serve and one waiter to wake: that needs no memory.
 #[derive(Default)]
-pub(crate) struct Backlog(Option<Box<Parts>>);
+pub(crate) struct Backlog {
+    /// The oldest watch of the chain that was taken last. It is served once the others are in `ready`.
+    first: Option<Arc<Watch>>,
+    /// The first task to wake, in the order of the grants. To be woken once no guard is held: waking runs the code of
+    /// an executor, which may call back into the engine.
+    wake: Option<Arc<Waiter>>,
+    parts: Option<Box<Parts>>,
+}
 
 #[derive(Default)]
 struct Parts {
-    /// A chain of watches to serve, or the rest of it, the newest first.
-    taken: Subscribers<Watch>,
-    /// The watches to serve next, in this order, the oldest first. The first one of `taken` comes before them.
+    /// The other watches of the chain that was taken last, or the rest of them, the newest first.
+    chain: Nodes<Watch>,
+    /// The watches to serve next, in this order, the oldest first.
     ready: Nodes<Watch>,
+    /// Tasks to wake after the first one.
+    wakes: VecDeque<Arc<Waiter>>,
     /// Tasks to wake because the table was closed.
     closed: Subscribers<Waiter>,
-    wakes: Wakes,
     purges: Vec<DuePurge>,
     garbage: Garbage<Watch>,
 }
@@ -38,35 +50,46 @@ impl Backlog {
     }
 
     fn parts(&mut self) -> &mut Parts {
-        self.0.get_or_insert_default()
+        self.parts.get_or_insert_default()
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.as_ref().is_none_or(|parts| parts.is_empty())
+        self.first.is_none()
+            && self.wake.is_none()
+            && self.parts.as_ref().is_none_or(|parts| parts.is_empty())
     }
 
     /// Adds a chain that was taken. Its watches come before all others. Only while no watch is left of the last
     /// chain that was added, as when a watch was just served.
     #[inline]
     pub(crate) fn add_chain(&mut self, taken: Option<Subscribers<Watch>>) {
-        if let Some(taken) = taken.filter(|taken| !taken.is_empty()) {
-            let parts = self.parts();
-            debug_assert!(parts.taken.is_empty());
-            parts.taken = taken;
+        if let Some(Subscribers { first, chain }) = taken.filter(|taken| !taken.is_empty()) {
+            debug_assert!(self.first.is_none());
+            self.first = first;
+            if !chain.is_empty() {
+                let parts = self.parts();
+                debug_assert!(parts.chain.is_empty());
+                parts.chain = chain;
+            }
         }
     }
 
     /// The next watch to serve. `None` if there is none, or if the budget is spent.
     pub(crate) fn next(&mut self, budget: &mut Budget) -> Option<Arc<Watch>> {
-        let parts = self.0.as_mut()?;
-        while !budget.is_spent() {
-            if !parts.taken.chain.move_first(&mut parts.ready) {
-                return parts.taken.first.take().or_else(|| parts.ready.next());
-            }
-            budget.spend(NODE);
+        if budget.is_spent() {
+            return None;
         }
-        None
+        let Some(parts) = &mut self.parts else {
+            return self.first.take();
+        };
+        while parts.chain.move_first(&mut parts.ready) {
+            budget.spend(NODE);
+            if budget.is_spent() {
+                return None;
+            }
+        }
+        self.first.take().or_else(|| parts.ready.next())
     }
 
     /// Puts back a watch whose walk has paused.
@@ -74,24 +97,34 @@ impl Backlog {
         self.parts().ready.push(watch);
     }
 
-    /// Adds the waiter of a request that was granted.
+    /// Adds the waiter of a request that was granted, and counts the wake-up.
     pub(crate) fn add_granted(&mut self, waiter: Option<Arc<Waiter>>, budget: &mut Budget) {
         if let Some(waiter) = waiter {
-            self.parts().wakes.add(waiter, budget);
+            budget.spend(WAKE);
+            self.add_wake(waiter);
+        }
+    }
+
+    /// Adds the waiter of a request that was withdrawn. It is dropped in its turn, which runs foreign code, too.
+    pub(crate) fn add_given_up(&mut self, waiter: Option<Arc<Waiter>>) {
+        if let Some(waiter) = waiter {
+            waiter.retire();
+            self.add_wake(waiter);
         }
     }
 
     /// Adds a waiter to wake.
     pub(crate) fn add_wake(&mut self, waiter: Arc<Waiter>) {
-        // Not counted: a lock has few arms.
-        (self.parts().wakes).add(waiter, &mut Budget::unlimited());
+        let parts = self.parts.as_ref();
+        if self.wake.is_none() && parts.is_none_or(|parts| parts.wakes.is_empty()) {
+            self.wake = Some(waiter);
+        } else {
+            self.parts().wakes.push_back(waiter);
+        }
     }
 
-    /// Adds the waiter of a request that was withdrawn.
-    pub(crate) fn add_given_up(&mut self, waiter: Option<Arc<Waiter>>) {
-        if let Some(waiter) = waiter {
-            self.parts().wakes.add_retired(waiter);
-        }
+    fn next_wake(&mut self) -> Option<Arc<Waiter>> {
+        (self.wake.take()).or_else(|| self.parts.as_mut()?.wakes.pop_front())
     }
 
     /// Reports the watch of a request that was withdrawn, and adds the purge that is due because of that.
@@ -104,6 +137,7 @@ impl Backlog {
     }
 
     /// Adds a part of a chain that no thread needs any more.
+    #[inline]
     pub(crate) fn add_garbage(&mut self, garbage: Garbage<Watch>) {
         if !garbage.is_empty() {
             self.parts().garbage.append(garbage);
@@ -111,11 +145,12 @@ impl Backlog {
     }
 
     /// Wakes all waiters of granted requests; then purges and frees memory as far as the budget allows. Needs no
-    /// guard.
+    /// guard. If a waker panics, the others stay.
     pub(crate) fn clean_up(&mut self, budget: &mut Budget) {
-        if let Some(parts) = &mut self.0
-            && !parts.is_served()
-        {
+        while let Some(waiter) = self.next_wake() {
+            waiter.wake();
+        }
+        if let Some(parts) = &mut self.parts {
             parts.clean_up(budget);
         }
     }
@@ -123,13 +158,10 @@ impl Backlog {
 
 impl Parts {
     fn is_empty(&self) -> bool {
-        self.taken.is_empty() && self.ready.is_empty() && self.is_served()
-    }
-
-    /// Whether there are no parts but watches.
-    fn is_served(&self) -> bool {
-        self.closed.is_empty()
+        self.chain.is_empty()
+            && self.ready.is_empty()
             && self.wakes.is_empty()
+            && self.closed.is_empty()
             && self.purges.is_empty()
             && self.garbage.is_empty()
     }
@@ -138,9 +170,9 @@ impl Parts {
         while !budget.is_spent()
             && let Some(waiter) = self.closed.next()
         {
-            self.wakes.add(waiter, budget);
+            budget.spend(WAKE);
+            waiter.wake();
         }
-        self.wakes.wake();
         while !budget.is_spent()
             && let Some(purge) = self.purges.last_mut()
         {
@@ -149,5 +181,32 @@ impl Parts {
             }
         }
         self.garbage.drop_some(budget);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entries::Met;
+    use crate::path::Path;
+    use crate::resource::{Resource, ResourceSet};
+    use crate::sync::pin;
+    use crate::table::Table;
+
+    #[test]
+    fn a_release_that_grants_one_request_allocates_no_lists() {
+        let table = Table::new(1, 1);
+        let enter = || {
+            let only = Resource::write(Path::from(["a"]));
+            let (request, _) =
+                (table.enter(ResourceSet::One(only), &mut Met::default())).expect("open");
+            request
+        };
+        let (first, second) = (enter(), enter());
+        let (mut backlog, budget) = (Backlog::default(), &mut Budget::unlimited());
+        assert!(table.leave_in_part(&first, &mut 1, &mut backlog, budget, &pin()));
+        assert!(backlog.first.is_some() && backlog.parts.is_none());
+        table.serve(&mut backlog, budget, pin());
+        assert!(second.granted.is_set() && backlog.parts.is_none());
     }
 }

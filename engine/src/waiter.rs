@@ -3,7 +3,6 @@
 use crate::budget::Budget;
 use crate::event::{Event, Garbage, Single, Subscriber};
 use crate::sync::{Arc, AtomicBool, Ordering, park, spin_until, thread};
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
@@ -25,12 +24,12 @@ impl Waiter {
         }
     }
 
-    fn retire(&self) {
+    pub(crate) fn retire(&self) {
         // Relaxed: only its own task retires it, and one wake too many does no harm.
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if !self.retired.load(Ordering::Relaxed) {
             self.waker.wake_by_ref();
         }
@@ -40,55 +39,6 @@ impl Waiter {
 impl Subscriber for Waiter {
     fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
-    }
-}
-
-/// The nanoseconds to wake a waiter.
-const WAKE: u64 = 1000;
-
-/// Waiters to wake, in the order of their grants. To be woken once no guard is held: waking runs the code
-/// of an executor, which may call back into the engine.
-#[derive(Default)]
-pub(crate) struct Wakes {
-    /// Most operations wake one waiter at most, so the first one needs no memory.
-    first: Option<Arc<Waiter>>,
-    rest: VecDeque<Arc<Waiter>>,
-}
-
-impl Wakes {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none() && self.rest.is_empty()
-    }
-
-    fn push(&mut self, waiter: Arc<Waiter>) {
-        if self.is_empty() {
-            self.first = Some(waiter);
-        } else {
-            self.rest.push_back(waiter);
-        }
-    }
-
-    fn pop(&mut self) -> Option<Arc<Waiter>> {
-        self.first.take().or_else(|| self.rest.pop_front())
-    }
-
-    /// Counts the wake-up, too.
-    pub(crate) fn add(&mut self, waiter: Arc<Waiter>, budget: &mut Budget) {
-        budget.spend(WAKE);
-        self.push(waiter);
-    }
-
-    /// Adds the waiter of a task that no longer waits. It is dropped in its turn, which runs foreign code, too.
-    pub(crate) fn add_retired(&mut self, waiter: Arc<Waiter>) {
-        waiter.retire();
-        self.push(waiter);
-    }
-
-    /// Wakes all of them. If a waker panics, the others stay.
-    pub(crate) fn wake(&mut self) {
-        while let Some(waiter) = self.pop() {
-            waiter.wake();
-        }
     }
 }
 
@@ -150,14 +100,12 @@ impl Awaited for Event<Waiter> {
         let Some(place) = self.announce() else {
             return Poll::Ready(());
         };
-        let Some(missed) = self.enter(place, waiter, &mut Garbage::default()) else {
+        let Some(mut missed) = self.enter(place, waiter, &mut Garbage::default()) else {
             return Poll::Pending;
         };
         // There may be other waiters among them, and no other thread will wake these.
-        let mut wakes = Wakes::default();
-        missed.for_each(|waiter| wakes.push(waiter));
         finish(|| {
-            wakes.wake();
+            missed.by_ref().for_each(|waiter| waiter.wake());
             true
         });
         Poll::Ready(())

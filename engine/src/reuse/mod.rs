@@ -275,9 +275,17 @@ impl Space {
         backlog
     }
 
-    /// Takes resting requests out of the table that stand in the way of others. Those of prepared sets stay.
+    #[inline]
     fn clear_away(&self, met: Met) {
-        for request in met.resting {
+        if !met.resting.is_empty() {
+            self.clear_away_all(met.resting);
+        }
+    }
+
+    /// Takes resting requests out of the table that stand in the way of others. Those of prepared sets stay.
+    #[inline(never)]
+    fn clear_away_all(&self, resting: Vec<Arc<Request>>) {
+        for request in resting {
             let hash = hash(&request.resources);
             let owner = self.take_if(hash, |owner| Arc::ptr_eq(&owner.request, &request));
             if let Some(owner) = owner {
