@@ -201,7 +201,7 @@ mutations! {
 
     /// Breaks guarantee 2: a walk that pauses at an entry goes on with the next span.
     PauseBehindTheSpan {
-        "entries.rs": "return Found::Paused(«walk.stop_at(here.key())»);" => "{
+        "entries.rs": "return Found::Paused(«walk.stop_at(here.key().clone())»);" => "{
             walk.leave_span(Some(&here.key().path));
             walk.stop()
         }";
@@ -391,8 +391,8 @@ mutations! {
 
     /// Breaks guarantee 2: the first step of a walk looks below its path before it looks at the ancestors.
     ShortcutBeforeAncestors {
-        "table.rs": "newest: «newest.as_ref()»," => "newest.as_ref().filter(|newest| newest.is_clear(&request.resources[0]))";
-        "entries.rs": "newest.is_some_and(|newest| «newest.is_clear(only)»)" => "true";
+        "table.rs": "newest: «newest.as_ref()»," => "newest.as_ref().filter(|newest| newest.behind(&request.resources[0], |_, _| ()).is_none())";
+        "entries.rs": "«behind».unwrap_or(Behind::Clear)" => "None";
     }
 
     /// Breaks R2: all lives of a request publish the same value, so a late helper gives its number to a later life.

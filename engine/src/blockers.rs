@@ -193,7 +193,7 @@ impl Blockers {
                 Found::Paused(cursor) => self.at = Some(cursor),
                 Found::Blocker(cursor, blocker, ticket) => {
                     self.at = Some(cursor);
-                    return Some((Arc::clone(blocker), ticket));
+                    return Some((blocker, ticket));
                 }
             }
         }

@@ -199,14 +199,12 @@ pub(crate) struct Inserted<'a, 'g, K, V> {
 }
 
 impl<K: Ord, V> Inserted<'_, '_, K, V> {
-    /// Whether there is a next entry with a key that matches. One step; cheaper than a seek.
-    pub(crate) fn next_is(&self, matches: impl FnOnce(&K) -> bool) -> bool {
-        let next = self.entry.as_ref().and_then(|own| own.next(self.guard));
-        next.is_some_and(|next| {
-            let matches = matches(next.key());
-            next.release(self.guard);
-            matches
-        })
+    /// Looks at the next entry, if there is one. One step; cheaper than a seek.
+    pub(crate) fn look_at_next<R>(&self, look: impl FnOnce(&K, &V) -> R) -> Option<R> {
+        let next = self.entry.as_ref()?.next(self.guard)?;
+        let seen = look(next.key(), next.value());
+        next.release(self.guard);
+        Some(seen)
     }
 }
 

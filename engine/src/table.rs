@@ -54,18 +54,18 @@ impl Entry {
 }
 
 /// How far a walk has come.
-enum Walked<'g> {
+enum Walked {
     /// The request may be granted.
     Free,
     /// It must watch another one. The cursor stands there.
-    Blocked(Cursor, Blocker<'g>),
+    Blocked(Cursor, Blocker),
     /// The budget is spent. The walk goes on at this cursor.
     Paused(Cursor),
 }
 
 /// A request to watch: the watch is announced, and the request had this ticket after that.
-struct Blocker<'g> {
-    request: &'g Arc<Request>,
+struct Blocker {
+    request: Arc<Request>,
     ticket: u64,
     place: Announced,
 }
@@ -273,13 +273,13 @@ impl Table {
 
     /// Walks on to a blocker, and announces a watch there. Passes the blockers that have ended meanwhile.
     #[inline(always)]
-    fn walk_on<'g>(
-        &'g self,
+    fn walk_on(
+        &self,
         walker: &mut Walker<'_>,
         mut cursor: Cursor,
         budget: &mut Budget,
-        guard: &'g Guard,
-    ) -> Walked<'g> {
+        guard: &Guard,
+    ) -> Walked {
         loop {
             let found = (self.entries).next_blocker(walker, &self.clock, cursor, budget, guard);
             match found {
@@ -435,14 +435,14 @@ impl Table {
 
     /// Lets the request wait until the blocker is released. If that has happened meanwhile, adds the watches of the
     /// blocker to the backlog.
-    fn watch(&self, watch: Arc<Watch>, blocker: Blocker<'_>, backlog: &mut Backlog) {
+    fn watch(&self, watch: Arc<Watch>, blocker: Blocker, backlog: &mut Backlog) {
         let Blocker {
             request: blocker,
             ticket,
             place,
         } = blocker;
         let request = &Arc::clone(&watch.request);
-        if request.about_to_watch(blocker, ticket) && request.is_counted() {
+        if request.about_to_watch(&blocker, ticket) && request.is_counted() {
             self.waiting.add(1);
         }
         let mut garbage = Garbage::default();

@@ -207,9 +207,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Stops at an entry of the span.
-    pub(crate) fn stop_at(self, key: &Key) -> Cursor {
+    pub(crate) fn stop_at(self, key: Key) -> Cursor {
         Cursor {
-            after: Some(key.clone()),
+            after: Some(key),
             ..self.at
         }
     }

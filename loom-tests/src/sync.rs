@@ -414,8 +414,8 @@ impl<'a: 'g, 'g, K: Ord + Clone, V> Entry<'a, 'g, K, V> {
 }
 
 impl<K: Ord + Clone, V> Inserted<'_, '_, K, V> {
-    pub(crate) fn next_is(&self, matches: impl FnOnce(&K) -> bool) -> bool {
-        self.0.next().is_some_and(|next| matches(next.key()))
+    pub(crate) fn look_at_next<R>(&self, look: impl FnOnce(&K, &V) -> R) -> Option<R> {
+        self.0.next().map(|next| look(next.key(), next.value()))
     }
 }
 

@@ -144,9 +144,9 @@ impl<'a: 'g, 'g, K: Ord, V> Entry<'a, 'g, K, V> {
 pub(crate) struct Inserted<'a, 'g, K, V>(real::Inserted<'a, 'g, K, V>);
 
 impl<K: Ord, V> Inserted<'_, '_, K, V> {
-    pub(crate) fn next_is(&self, matches: impl FnOnce(&K) -> bool) -> bool {
+    pub(crate) fn look_at_next<R>(&self, look: impl FnOnce(&K, &V) -> R) -> Option<R> {
         step();
-        self.0.next_is(matches)
+        self.0.look_at_next(look)
     }
 }
 
