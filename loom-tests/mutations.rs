@@ -458,4 +458,24 @@ mutations! {
     KeepReserves {
         "table.rs": "«self.entries.void_reserves();»" => "";
     }
+
+    /// Breaks R6: the number that a request takes up may be written after its look at the counters.
+    RelaxedTakeUp {
+        "request.rs": "self.ticket.swap(number, «Ordering::SeqCst»);" => "Ordering::AcqRel";
+    }
+
+    /// Breaks R6: an insertion may be counted after its walk has loaded the ticket words.
+    RelaxedCount {
+        "counters.rs": "self.counters[here].fetch_add(1, «Ordering::SeqCst»)" => "Ordering::AcqRel";
+    }
+
+    /// Breaks R6: a request that takes up a number does not look at ancestors of a depth that was marked since its walk.
+    OldZones {
+        "entries.rs": "(«self.marks() == zones.marks»).then" => "true";
+    }
+
+    /// Breaks the promise of tries: a try takes a number in reserve, and may give it back.
+    ReserveForTries {
+        "reuse/prepared.rs": "self.enqueue_with(«Tickets::Drawn»)?.try_acquired()" => "Tickets::Any";
+    }
 }

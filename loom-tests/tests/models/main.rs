@@ -23,6 +23,7 @@ mod leave;
 mod mutations;
 mod narrow;
 mod prepared;
+mod reserve;
 mod restore;
 mod reuse;
 #[path = "../shared/mod.rs"]
@@ -138,27 +139,22 @@ models! {
         a_resting_set_races_a_set: quick 2, full 3;
         a_request_that_was_alone_races_another: quick 3, full 3;
         a_release_to_rest_races_a_watch: quick 3, full ALL;
+        two_watches_race_a_release_to_rest: quick 1, full 2;
         two_threads_lock_one_resting_request_again: quick 2, full 3;
         a_close_races_a_request_that_is_locked_again: quick 3, full ALL;
         prepared_sets_rest_at_one_path: quick 0, full 0;
         a_child_enters_below_a_prepared_set: quick 0, full 0;
-        a_number_in_reserve_races_a_request_for_its_path: quick 3, full 3;
-        a_number_in_reserve_races_a_request_below_it: quick 3, full 3;
-        a_number_in_reserve_races_the_first_request_of_a_depth: quick 3, full 3;
-        a_number_in_reserve_races_a_close: quick 3, full 3;
-        a_request_comes_and_goes_before_a_walk: quick 2, full 3;
-        tokens_are_skipped_beside_a_reserve: quick 0, full 0;
     }
     prepared {
-        a_prepared_set_races_a_request_for_its_path: quick 3, full 3;
-        a_prepared_set_races_a_request_above_it: quick 3, full 3;
-        a_prepared_set_races_a_request_below_it: quick 3, full 3;
-        a_prepared_set_races_another_set: quick 3, full 3;
+        a_prepared_set_races_a_request_for_its_path: quick 3, full 5;
+        a_prepared_set_races_a_request_above_it: quick 3, full 5;
+        a_prepared_set_races_a_request_below_it: quick 3, full 5;
+        a_prepared_set_races_another_set: quick 3, full 4;
         a_prepared_set_walks_beside_a_request_below_it: quick 2, full 3;
-        a_prepared_set_races_the_first_lock_of_another: quick 3, full 3;
+        a_prepared_set_races_the_first_lock_of_another: quick 3, full 5;
         two_resting_sets_race: quick 3, full 3;
         a_request_sees_the_writes_of_a_life_that_has_ended: quick 3, full 3;
-        a_close_races_a_prepared_set: quick 3, full 3;
+        a_close_races_a_prepared_set: quick 3, full 5;
     }
     wanted {
         an_arm_races_a_request_that_waits: quick 3, full ALL;
@@ -169,6 +165,20 @@ models! {
         a_dropped_arm_races_a_request_that_waits: quick 3, full ALL;
         a_narrowing_races_a_request_that_waits: quick 3, full ALL;
         an_arm_races_a_narrowing_in_steps: quick 3, full ALL;
+    }
+    reserve {
+        a_life_takes_a_number_in_reserve: quick 0, full 0;
+        a_number_in_reserve_races_a_request_for_its_path: quick 3, full 5;
+        a_number_in_reserve_races_a_request_above_it: quick 3, full 5;
+        a_number_in_reserve_races_a_request_below_it: quick 3, full 5;
+        numbers_in_reserve_race_another_set: quick 3, full 4;
+        a_request_sees_the_writes_of_a_life_with_a_number_in_reserve: quick 3, full 3;
+        a_close_races_a_number_in_reserve: quick 3, full 5;
+        a_try_with_numbers_in_reserve_races_another: quick 3, full 4;
+        a_walk_voids_the_numbers_in_reserve: quick 2, full 3;
+        skipped_tokens_race_a_number_in_reserve: quick 3, full 5;
+        a_restored_request_races_a_number_in_reserve: quick 3, full 4;
+        a_life_sees_the_writes_of_the_last_one: quick 3, full 4;
     }
     close {
         a_close_races_a_request: quick ALL, full ALL;

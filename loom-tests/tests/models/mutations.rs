@@ -2,7 +2,7 @@
 //! that the mutation breaks.
 
 use super::explore::explore;
-use super::{enter, leave, narrow, prepared, restore, reuse, steps, wait, wanted};
+use super::{enter, leave, narrow, prepared, reserve, restore, reuse, steps, wait, wanted};
 use locktopus_loom_tests::{Mutation, with};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -88,11 +88,15 @@ noticed! {
     OwnerBeforeResting by reuse::a_resting_request_races_another_for_its_path at 0 for "the grant rule";
     LookAroundAfterTheWalk by prepared::a_prepared_set_walks_beside_a_request_below_it at 2 for "the grant rule";
     InterestIsNotCounted by prepared::a_prepared_set_walks_beside_a_request_below_it at 2 for "the grant rule";
-    LookBeforeTaking by reuse::a_number_in_reserve_races_a_request_for_its_path at 1 for "the grant rule";
-    RelaxedNear by reuse::a_number_in_reserve_races_a_request_for_its_path at 1 for "the grant rule";
-    RelaxedOrder by reuse::a_number_in_reserve_races_a_request_for_its_path at 1 for "the grant rule";
-    KeepReserveOverWalk by reuse::a_request_comes_and_goes_before_a_walk at 1 for "tokens of conflicting";
-    KeepReserves by reuse::tokens_are_skipped_beside_a_reserve at 0 for "tokens of conflicting";
+    LookBeforeTaking by reserve::a_number_in_reserve_races_a_request_for_its_path at 0 for "the grant rule";
+    RelaxedTakeUp by reserve::a_number_in_reserve_races_a_request_for_its_path at 0 for "the grant rule";
+    RelaxedNear by reserve::a_number_in_reserve_races_a_request_for_its_path at 0 for "the grant rule";
+    RelaxedCount by reserve::a_number_in_reserve_races_a_request_for_its_path at 0 for "the grant rule";
+    RelaxedOrder by reserve::a_number_in_reserve_races_a_request_for_its_path at 0 for "the grant rule";
+    OldZones by reserve::a_number_in_reserve_races_a_request_above_it at 1 for "the grant rule";
+    KeepReserveOverWalk by reserve::a_walk_voids_the_numbers_in_reserve at 1 for "tokens of conflicting";
+    KeepReserves by reserve::skipped_tokens_race_a_number_in_reserve at 0 for "a number in reserve is smaller";
+    ReserveForTries by reserve::a_try_with_numbers_in_reserve_races_another at 2 for "one try succeeds";
     RemoveAfterAdvancing by one_thread::a_task_counts_the_locked_resources at 0 for "the last holder is gone";
 }
 

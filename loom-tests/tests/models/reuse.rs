@@ -2,11 +2,8 @@
 
 use super::prepared::locks;
 use super::shared::{Outstanding, check_to_the_end, enqueue, lock};
-use super::{LockManager, Options, PreparedSet, explore_counters};
+use super::{LockManager, Options, explore_counters};
 use loom::thread;
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Waker};
 
 /// A lock manager in which a request rests at its first release, in one of a few places.
 pub(super) fn eager() -> LockManager {
@@ -71,6 +68,22 @@ pub(crate) fn a_release_to_rest_races_a_watch() {
     check_to_the_end(&locks, [enters.join().expect("no panic")]);
 }
 
+/// The first watch may come before the release looks for one, and the second one after.
+pub(crate) fn two_watches_race_a_release_to_rest() {
+    let locks = eager();
+    let holder = lock(&locks, "w:a");
+    let enters = || {
+        let locks = locks.clone();
+        thread::spawn(move || enqueue(&locks, "r:a"))
+    };
+    let readers = [enters(), enters()];
+    holder.release();
+    check_to_the_end(
+        &locks,
+        readers.map(|reader| reader.join().expect("no panic")),
+    );
+}
+
 pub(crate) fn two_threads_lock_one_resting_request_again() {
     let locks = eager();
     lock(&locks, "w:a").release();
@@ -131,123 +144,4 @@ pub(crate) fn a_child_enters_below_a_prepared_set() {
     assert!(!again.is_acquired(), "the grant rule: both hold their lock");
     child.release();
     assert!(again.is_acquired(), "the grant rule: the child is gone");
-}
-
-/// A prepared set that takes numbers from its reserve. Other requests cannot clear it away.
-fn has_reserve(locks: &LockManager, text: &str) -> PreparedSet {
-    let mut prepared = locks
-        .prepare(super::shared::set(text))
-        .expect("within the limits");
-    for _ in 0..3 {
-        prepared.enqueue().expect("open").wait().release();
-    }
-    prepared
-}
-
-/// A request that takes a number from its reserve, while another thread enters.
-fn takes_a_number(reserved: &'static str, other: &'static str, marked: &[&str]) {
-    let locks = eager();
-    for text in marked {
-        lock(&locks, text).release();
-    }
-    let mut prepared = has_reserve(&locks, reserved);
-    let enters = {
-        let locks = locks.clone();
-        thread::spawn(move || enqueue(&locks, other))
-    };
-    let pending = prepared.enqueue().expect("open");
-    let was_held = pending.is_acquired();
-    let other = enters.join().expect("no panic");
-    let reason = "the grant rule: one of them holds its lock";
-    assert!(
-        was_held || pending.is_acquired() != other.is_acquired(),
-        "{reason}"
-    );
-    assert_eq!(
-        pending.is_acquired(),
-        pending.token() < other.token(),
-        "{reason}"
-    );
-    assert_eq!(
-        other.is_acquired(),
-        other.token() < pending.token(),
-        "{reason}"
-    );
-    drop(pending);
-    check_to_the_end(&locks, [other]);
-}
-
-pub(crate) fn a_number_in_reserve_races_a_request_for_its_path() {
-    takes_a_number("w:a", "w:a", &[]);
-}
-
-pub(crate) fn a_number_in_reserve_races_a_request_below_it() {
-    takes_a_number("w:a", "r:a/b", &["r:z/z"]);
-}
-
-pub(crate) fn a_number_in_reserve_races_the_first_request_of_a_depth() {
-    takes_a_number("w:a/b", "r:a", &[]);
-}
-
-/// The drained manager has no holder.
-pub(crate) fn a_number_in_reserve_races_a_close() {
-    let locks = eager();
-    let mut prepared = has_reserve(&locks, "w:a");
-    let closes = {
-        let locks = locks.clone();
-        thread::spawn(move || {
-            locks.close();
-            let mut drained = pin!(locks.drained());
-            drained
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-                .is_ready()
-        })
-    };
-    let held = prepared.enqueue();
-    let was_refused = held.is_err();
-    // The lock is kept until the other thread has looked.
-    let is_drained = closes.join().expect("no panic");
-    assert!(
-        !is_drained || was_refused,
-        "the grant rule: drained beside a holder"
-    );
-    drop(held);
-}
-
-/// A request comes and goes between the draw of another one and its walk. Its token is larger than the numbers that the
-/// other one has drawn. It watches a third one, so the other one may rest.
-pub(crate) fn a_request_comes_and_goes_before_a_walk() {
-    let locks = {
-        explore_counters();
-        LockManager::with(Options::new().places(0).eager())
-    };
-    let mut prepared = has_reserve(&locks, "w:a");
-    // So that the next lock of the prepared set walks.
-    lock(&locks, "w:a").release();
-    let _holder = lock(&locks, "w:0");
-    let comes_and_goes = {
-        let locks = locks.clone();
-        thread::spawn(move || enqueue(&locks, "w:0 w:a").token())
-    };
-    drop(prepared.enqueue().expect("open"));
-    let token = comes_and_goes.join().expect("no panic");
-    let later = prepared.enqueue().expect("open");
-    assert!(
-        later.token() > token,
-        "the tokens of conflicting requests grow"
-    );
-}
-
-/// Tokens that are skipped void the numbers in reserve.
-pub(crate) fn tokens_are_skipped_beside_a_reserve() {
-    let locks = eager();
-    let mut prepared = has_reserve(&locks, "w:a");
-    let last = locks.stats().last_token + 10;
-    locks.skip_to(last).expect("open");
-    let later = prepared.enqueue().expect("open");
-    assert!(
-        later.token() > last,
-        "the tokens of conflicting requests grow"
-    );
 }

@@ -474,6 +474,9 @@ fn mutations_are_noticed() {
         Mutation::LeaveHalfNarrowed,
         Mutation::RestThoughAnnounced,
         Mutation::NoLookAfterAnnouncement,
+        Mutation::RestingIsNotMet,
+        Mutation::NearIsNeverChecked,
+        Mutation::OwnerBeforeResting,
     ] {
         let config = ProptestConfig {
             failure_persistence: None,
