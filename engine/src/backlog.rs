@@ -192,6 +192,7 @@ mod tests {
     use crate::resource::{Resource, ResourceSet};
     use crate::sync::pin;
     use crate::table::Table;
+    use std::task::Waker;
 
     #[test]
     fn a_release_that_grants_one_request_allocates_no_lists() {
@@ -203,6 +204,8 @@ mod tests {
             request
         };
         let (first, second) = (enter(), enter());
+        let waiter = Arc::new(Waiter::new(Waker::noop().clone()));
+        assert!(!second.granted.subscribe(waiter));
         let (mut backlog, budget) = (Backlog::default(), &mut Budget::unlimited());
         assert!(table.leave_in_part(&first, &mut 1, &mut backlog, budget, &pin()));
         assert!(backlog.first.is_some() && backlog.parts.is_none());
