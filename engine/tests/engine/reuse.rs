@@ -2,7 +2,9 @@
 
 use super::waiting::{Task, block_on};
 use super::{enqueue, granted, lock, set};
-use locktopus_engine::{LockError, LockManager, Options, PreparedLock, PreparedSet, Resource};
+use locktopus_engine::{
+    LockError, LockManager, Options, Path, PreparedLock, PreparedSet, Resource,
+};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
@@ -333,4 +335,51 @@ fn prepared_sets_of_threads_exclude_one_another() {
 
 fn lock_and_release(locks: &LockManager, text: &str) {
     locks.blocking_lock(set(text)).expect("open").release();
+}
+
+/// The root, deep paths, paths that are not stored in place, duplicates, and paths below other ones.
+#[test]
+fn sets_of_any_shape_are_locked_again() {
+    let long = "l".repeat(60);
+    let deep: Vec<&str> = vec!["d"; 12];
+    let sets = [
+        vec![Resource::write(Path::root())],
+        vec![Resource::read(deep.clone()), Resource::write(["a"])],
+        vec![Resource::write(["a", long.as_str()]), Resource::read(["b"])],
+        vec![Resource::write(["a"]), Resource::write(["a"])],
+        vec![Resource::read(["a"]), Resource::write(["a", "b"])],
+    ];
+    for places in [0, 4] {
+        let locks = LockManager::with(Options::new().places(places).eager());
+        for set in &sets {
+            let mut prepared = locks.prepare(set).expect("within the limits");
+            for resource in set {
+                for life in 0..6 {
+                    // Below the resource, above it, or at it; first, or second.
+                    let path: Vec<_> = resource.path.segments().collect();
+                    let beside = match life % 3 {
+                        0 => path.iter().map(|s| &**s).chain(["x"]).collect(),
+                        1 => path.iter().map(|s| &**s).take(1).collect(),
+                        _ => resource.path.clone(),
+                    };
+                    let other = || {
+                        locks
+                            .enqueue([Resource::write(beside.clone())])
+                            .expect("open")
+                    };
+                    let first = (life > 2).then(other);
+                    let held = prepared.enqueue().expect("open");
+                    assert_eq!(held.is_acquired(), first.is_none());
+                    let second = other();
+                    drop(first);
+                    assert!(held.is_acquired() && !second.is_acquired());
+                    drop(held);
+                    assert!(second.is_acquired());
+                    drop(second);
+                    drop(locks.enqueue(set).expect("open"));
+                }
+            }
+        }
+        assert!(is_empty(&locks));
+    }
 }
