@@ -456,7 +456,7 @@ mutations! {
 
     /// Breaks O3: a close, a restored or a skipped token voids no numbers in reserve.
     KeepReserves {
-        "table.rs": "«self.entries.void_reserves();»" => "";
+        "table.rs": "«self.entries.counters.void_reserves();»" => "";
     }
 
     /// Breaks R6: the number that a request takes up may be written after its look at the counters.

@@ -45,7 +45,7 @@ pub(crate) struct Entries {
     writes: Section,
     reads: Section,
     /// What was inserted, for requests that rest.
-    counters: Counters,
+    pub(crate) counters: Counters,
     /// Hides the addresses in the places of listings.
     pub(crate) secret: RandomState,
 }
@@ -201,12 +201,6 @@ impl Entries {
     #[inline]
     pub(crate) fn near(&self, zones: &Zones) -> Option<u64> {
         (self.marks() == zones.marks).then(|| self.counters.sum(zones))
-    }
-
-    /// Changes the sums of all requests, so that each one forgets the numbers that it has in reserve.
-    pub(crate) fn void_reserves(&self) {
-        // Every request meets the writes at its paths.
-        self.counters.count_everywhere(Mode::Write);
     }
 
     /// The number of entries; approximate while other threads insert and remove.

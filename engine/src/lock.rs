@@ -6,7 +6,7 @@ use crate::error::{LockError, NarrowError};
 use crate::narrow::Narrowing;
 use crate::request::Request;
 use crate::resource::{Resource, ResourceSet, Wanted};
-use crate::reuse::{Held, Home, Owner, Tickets};
+use crate::reuse::{Held, Home, Owner, Renewed, Tickets};
 use crate::sync::{Arc, pin};
 use crate::waiter::{Subscription, block_on};
 use crate::wanted;
@@ -27,6 +27,12 @@ struct Entered {
 }
 
 impl Entered {
+    #[inline(always)]
+    fn new(space: Home, held: Held) -> Entered {
+        let held = Some(held);
+        Entered { space, held }
+    }
+
     #[inline]
     fn request(&self) -> &Arc<Request> {
         let held = self.held.as_ref();
@@ -87,6 +93,21 @@ impl Drop for Entered {
 pub struct Lock(Entered);
 
 impl Lock {
+    /// Takes a place in line, and blocks the thread until the request is granted.
+    #[inline(always)]
+    pub(crate) fn enter<R: Borrow<Resource> + Into<Resource>>(
+        space: &Home,
+        wanted: Wanted<R>,
+    ) -> Result<Lock, LockError> {
+        let Some(mut owner) = space.find(&wanted) else {
+            return Ok(Pending::enter_new(space.clone(), wanted.into_set())?.wait());
+        };
+        match space.renew(&mut owner, Tickets::Any)? {
+            Renewed::Alone => Ok(Lock(Entered::new(space.clone(), Held::Again(owner)))),
+            renewed => Ok(Pending::renewed(space.clone(), owner, renewed)?.wait()),
+        }
+    }
+
     /// The fencing token: unique in its lock manager, and larger than the token of every earlier
     /// conflicting lock. Conflicting locks are granted in the order of their tokens.
     ///
@@ -292,7 +313,7 @@ enum State {
 
 impl Pending {
     /// Takes a place in line.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter<R: Borrow<Resource> + Into<Resource>>(
         space: Home,
         wanted: Wanted<R>,
@@ -338,15 +359,25 @@ impl Pending {
     }
 
     /// Takes a place in line with a request that rests.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn again(
         space: Home,
         mut owner: Box<Owner>,
         tickets: Tickets,
     ) -> Result<Pending, LockError> {
-        match space.again(&mut owner, tickets)? {
-            Some(backlog) => Ok(Pending::complete(space, Held::Again(owner), backlog)),
-            None => {
+        let renewed = space.renew(&mut owner, tickets)?;
+        Pending::renewed(space, owner, renewed)
+    }
+
+    #[inline]
+    fn renewed(space: Home, mut owner: Box<Owner>, renewed: Renewed) -> Result<Pending, LockError> {
+        match renewed {
+            Renewed::Alone => Ok(Pending::of(space, Held::Again(owner))),
+            Renewed::Walks => {
+                let backlog = space.walk_again(&mut owner);
+                Ok(Pending::complete(space, Held::Again(owner), backlog))
+            }
+            Renewed::Overtaken => {
                 let resources = owner.request.resources.clone();
                 space.leave_for_good(Held::Again(owner));
                 Pending::enter_new(space, resources)
@@ -364,7 +395,7 @@ impl Pending {
         Ok(Pending::complete(space, Held::New(request), backlog))
     }
 
-    #[inline]
+    #[inline(always)]
     fn complete(space: Home, held: Held, backlog: Backlog) -> Pending {
         if backlog.is_empty() {
             return Pending::of(space, held);
@@ -376,16 +407,15 @@ impl Pending {
     }
 
     /// The handle of a request that has entered.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(space: Home, held: Held) -> Pending {
-        let held = Some(held);
         Pending {
             subscription: Subscription::default(),
-            state: State::Entered(Entered { space, held }),
+            state: State::Entered(Entered::new(space, held)),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn request(&self) -> &Arc<Request> {
         match &self.state {
             State::Entered(entered) => entered.request(),
@@ -410,7 +440,7 @@ impl Pending {
 
     /// Whether the request was granted. Once true, it stays true.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn is_acquired(&self) -> bool {
         match &self.state {
             State::Entered(entered) => entered.request().granted.is_set(),
@@ -436,7 +466,7 @@ impl Pending {
     ///
     /// # Panics
     /// If a poll has returned the lock already.
-    #[inline]
+    #[inline(always)]
     pub fn try_acquired(self) -> Result<Lock, Pending> {
         if self.is_acquired() {
             Ok(self.into_lock())
@@ -452,7 +482,7 @@ impl Pending {
     ///
     /// # Panics
     /// If a poll has returned the lock already.
-    #[inline]
+    #[inline(always)]
     pub fn wait(mut self) -> Lock {
         if !self.is_acquired() {
             self.block(None);
@@ -479,6 +509,8 @@ impl Pending {
         self.try_acquired()
     }
 
+    #[cold]
+    #[inline(never)]
     fn block(&mut self, deadline: Option<Instant>) {
         let request = match &self.state {
             State::Entered(entered) => entered.request(),
@@ -504,7 +536,7 @@ impl Pending {
     }
 
     /// Only for a request that was granted.
-    #[inline]
+    #[inline(always)]
     fn into_lock(self) -> Lock {
         match self.state {
             State::Entered(entered) => Lock(entered),

@@ -166,7 +166,7 @@ impl LockManager {
         &self,
         resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Lock, LockError> {
-        Ok(self.enqueue(resources)?.wait())
+        Lock::enter(self.homes.of_thread(), Wanted::collect(resources)?)
     }
 
     /// Locks a set of resources, and blocks the thread until it is granted or until about `timeout` has

@@ -42,7 +42,7 @@ impl Options {
     /// The number of places for requests that rest, rounded up to a multiple of four.
     ///
     /// A set that is locked again and again rests in a place between two locks, and its next lock neither allocates nor
-    /// touches the lock table. A place takes 16 bytes; a request that rests takes about 400 bytes and 200 for each
+    /// touches the lock table. A place takes 48 bytes; a request that rests takes about 400 bytes and 200 for each
     /// further resource. With more places, more sets can rest, and a lock of the root has more of them in its way. With
     /// 0, only [prepared sets](crate::PreparedSet) rest.
     pub fn places(self, places: usize) -> Options {

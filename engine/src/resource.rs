@@ -76,7 +76,7 @@ impl Resource {
         self.path.contains(&other.path) && (self.mode == Mode::Write || other.mode == Mode::Read)
     }
 
-    #[inline]
+    #[inline(always)]
     fn check(&self) -> Result<(), LockError> {
         let (depth, bytes) = (self.path.depth(), self.path.as_bytes().len());
         if depth > MAX_DEPTH {
@@ -110,7 +110,7 @@ pub(crate) enum Wanted<R> {
 }
 
 impl<R: Borrow<Resource> + Into<Resource>> Wanted<R> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn collect(resources: impl IntoIterator<Item = R>) -> Result<Wanted<R>, LockError> {
         let mut resources = resources.into_iter();
         let first = resources.next().ok_or(LockError::NoResources)?;

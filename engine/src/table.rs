@@ -163,6 +163,7 @@ impl Table {
     }
 
     /// Enters a request for these resources. The backlog is as for [`Table::enter_in_part`].
+    #[inline(always)]
     pub(crate) fn enter(
         &self,
         resources: ResourceSet,
@@ -207,7 +208,7 @@ impl Table {
     fn set_clock<R>(&self, change: impl FnOnce(&Clock) -> R) -> R {
         let changed = change(&self.clock);
         // Numbers that were drawn before, for requests that rest, are too small or must be refused.
-        self.entries.void_reserves();
+        self.entries.counters.void_reserves();
         changed
     }
 

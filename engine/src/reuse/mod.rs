@@ -124,7 +124,7 @@ impl Held {
 impl Space {
     /// Tokens start at `first_token`. At most about so many requests rest in places.
     pub(crate) fn new(first_token: u64, places: usize, is_eager: bool) -> Space {
-        let counters = places.next_power_of_two() / 4;
+        let counters = places.next_power_of_two();
         Space {
             table: Table::new(first_token, counters.clamp(FEWEST_COUNTERS, Counters::MOST)),
             places: Places::new(places, is_eager),
@@ -138,7 +138,7 @@ impl Space {
     }
 
     /// Takes a request for these resources that rests in a place. Its caller owns it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, resources: &[impl Borrow<Resource>]) -> Option<Box<Owner>> {
         let is_for = |owner: &Owner| {
             let own = &owner.request.resources;
@@ -158,7 +158,7 @@ impl Space {
         Some(owner)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_if(&self, hash: u64, is_it: impl Fn(&Owner) -> bool) -> Option<Box<Owner>> {
         let set = self.places.of(hash)?;
         for slot in set.tagged(hash) {
@@ -188,6 +188,7 @@ impl Space {
     }
 
     /// Enters a request for these resources. The backlog is as for [`Table::enter_in_part`].
+    #[inline(always)]
     pub(crate) fn enter(
         &self,
         resources: ResourceSet,
@@ -218,23 +219,8 @@ impl Space {
         self.table.is_free(&owner.request.resources)
     }
 
-    /// Locks a request that rests again. Returns the backlog, which is as for [`Table::enter_in_part`]; or `None` if the
-    /// request was overtaken and must leave, and another one must enter. A request that is refused has left.
-    #[inline]
-    pub(crate) fn again(
-        &self,
-        owner: &mut Owner,
-        tickets: Tickets,
-    ) -> Result<Option<Backlog>, LockError> {
-        Ok(match self.renew(owner, tickets)? {
-            Renewed::Alone => Some(Backlog::default()),
-            Renewed::Walks => Some(self.walk_again(owner)),
-            Renewed::Overtaken => None,
-        })
-    }
-
-    /// Begins the next life of a request that rests.
-    #[inline]
+    /// Begins the next life of a request that rests. A request that is refused has left.
+    #[inline(always)]
     pub(crate) fn renew(&self, owner: &mut Owner, tickets: Tickets) -> Result<Renewed, LockError> {
         let entries = &self.table.entries;
         if let Tickets::Any = tickets
@@ -251,7 +237,7 @@ impl Space {
                 return Ok(Renewed::Overtaken);
             }
         }
-        let ticket = owner.draw(&self.table.clock);
+        let ticket = owner.draw(&self.table);
         if ticket & CLOSED != 0 {
             self.table.leave(&owner.request);
             return Err(LockError::Closed);
@@ -264,8 +250,10 @@ impl Space {
         Ok(Renewed::Walks)
     }
 
+    /// Walks, at the beginning of a life. The backlog is as for [`Table::enter_in_part`].
+    #[cold]
     #[inline(never)]
-    fn walk_again(&self, owner: &mut Owner) -> Backlog {
+    pub(crate) fn walk_again(&self, owner: &mut Owner) -> Backlog {
         let (mut met, mut backlog) = (Met::default(), Backlog::default());
         // O2: the sum is taken before the walk.
         let near = owner.look_around(&self.table.entries);

@@ -1,11 +1,11 @@
 //! What the owner of a request keeps from one life of the request to the next.
 
-use crate::clock::Clock;
-use crate::counters::{Zones, digest, mix};
+use crate::counters::{Zones, digest};
 use crate::entries::Entries;
 use crate::request::Request;
 use crate::resource::{Mode, Resource};
 use crate::sync::Arc;
+use crate::table::Table;
 use std::borrow::Borrow;
 
 /// The owner of a request that has rested or may rest.
@@ -65,13 +65,16 @@ impl Owner {
     }
 
     /// Draws the ticket of the next life, and some numbers more if it was alone in its last one.
-    pub(crate) fn draw(&mut self, clock: &Clock) -> u64 {
+    pub(crate) fn draw(&mut self, table: &Table) -> u64 {
         let count = if self.alone_at.is_some() {
             self.count
         } else {
             1
         };
-        let (ticket, until) = self.request.publish_again(count, clock);
+        if count > 1 {
+            table.entries.counters.note_reserve();
+        }
+        let (ticket, until) = self.request.publish_again(count, &table.clock);
         self.until = until;
         self.count = (2 * count).min(Owner::MOST);
         ticket
@@ -94,10 +97,12 @@ impl Owner {
 }
 
 /// The hash of a set, which chooses its place.
+#[inline]
 pub(crate) fn hash<R: Borrow<Resource>>(resources: &[R]) -> u64 {
-    resources.iter().fold(0, |hash, resource| {
+    resources.iter().fold(0, |hash: u64, resource| {
         let Resource { path, mode } = resource.borrow();
-        let is_write = u64::from(*mode == Mode::Write);
-        mix(hash ^ digest(path.as_bytes()), is_write)
+        let own = digest(path.as_bytes());
+        let own = if *mode == Mode::Write { own } else { !own };
+        hash.rotate_left(27) ^ own
     })
 }

@@ -1,6 +1,6 @@
 //! Prepared sets: requests that rest outside of the places, for one owner each.
 
-use super::{Home, Owner, Tickets};
+use super::{Home, Owner, Renewed, Tickets};
 use crate::backlog::Backlog;
 use crate::error::LockError;
 use crate::request::Request;
@@ -82,7 +82,7 @@ impl PreparedSet {
     ///
     /// # Errors
     /// As [`lock`](PreparedSet::lock).
-    #[inline]
+    #[inline(always)]
     pub fn blocking_lock(&mut self) -> Result<PreparedLock<'_>, LockError> {
         Ok(self.enqueue()?.wait())
     }
@@ -107,12 +107,12 @@ impl PreparedSet {
     ///
     /// # Errors
     /// As [`lock`](PreparedSet::lock).
-    #[inline]
+    #[inline(always)]
     pub fn enqueue(&mut self) -> Result<PreparedPending<'_>, LockError> {
         self.enqueue_with(Tickets::Any)
     }
 
-    #[inline]
+    #[inline(always)]
     fn enqueue_with(&mut self, tickets: Tickets) -> Result<PreparedPending<'_>, LockError> {
         // A guard may have been leaked.
         self.end();
@@ -129,12 +129,13 @@ impl PreparedSet {
         Ok(pending)
     }
 
-    #[inline]
+    #[inline(always)]
     fn enter(&mut self, tickets: Tickets) -> Result<Backlog, LockError> {
         if let Some(owner) = &mut self.owner {
-            match self.space.again(owner, tickets) {
-                Ok(Some(backlog)) => return Ok(backlog),
-                Ok(None) => {
+            match self.space.renew(owner, tickets) {
+                Ok(Renewed::Alone) => return Ok(Backlog::default()),
+                Ok(Renewed::Walks) => return Ok(self.space.walk_again(owner)),
+                Ok(Renewed::Overtaken) => {
                     if let Some(request) = self.forget() {
                         self.space.table.leave(&request);
                     }
@@ -155,7 +156,7 @@ impl PreparedSet {
     }
 
     /// Ends the current life of the request, if there is one.
-    #[inline]
+    #[inline(always)]
     fn end(&mut self) {
         let Some(owner) = &self.owner else {
             return;
@@ -261,7 +262,7 @@ pub struct PreparedPending<'a> {
 }
 
 impl<'a> PreparedPending<'a> {
-    #[inline]
+    #[inline(always)]
     fn request(&self) -> &Arc<Request> {
         let request = self.set.as_ref().and_then(|set| set.request());
         request.unwrap_or_else(|| already_resolved())
@@ -278,7 +279,7 @@ impl<'a> PreparedPending<'a> {
 
     /// Whether the request was granted. Once true, it stays true.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn is_acquired(&self) -> bool {
         self.request().granted.is_set()
     }
@@ -297,7 +298,7 @@ impl<'a> PreparedPending<'a> {
     }
 
     /// Blocks the thread until the request is granted; see [`Pending::wait`](crate::Pending::wait).
-    #[inline]
+    #[inline(always)]
     pub fn wait(mut self) -> PreparedLock<'a> {
         if !self.is_acquired() {
             self.block(None);
@@ -322,6 +323,8 @@ impl<'a> PreparedPending<'a> {
         self.try_acquired()
     }
 
+    #[cold]
+    #[inline(never)]
     fn block(&mut self, deadline: Option<Instant>) {
         let request = Arc::clone(self.request());
         block_on(&request.granted, &mut self.subscription, deadline);
@@ -331,7 +334,7 @@ impl<'a> PreparedPending<'a> {
     pub fn withdraw(self) {}
 
     /// Only for a request that was granted.
-    #[inline]
+    #[inline(always)]
     fn into_lock(mut self) -> PreparedLock<'a> {
         let token = self.token();
         match self.set.take() {

@@ -383,3 +383,24 @@ fn sets_of_any_shape_are_locked_again() {
         assert!(is_empty(&locks));
     }
 }
+
+#[test]
+fn skipped_and_restored_tokens_are_smaller_than_all_later_ones() {
+    let locks = LockManager::new();
+    let mut prepared = prepare(&locks, "w:a");
+    for _ in 0..3 {
+        // It has drawn tokens ahead.
+        for _ in 0..100 {
+            held(&mut prepared).release();
+        }
+        let skipped = locks.stats().last_token + 1000;
+        locks.skip_to(skipped).expect("in range");
+        assert!(held(&mut prepared).token() > skipped);
+        for _ in 0..100 {
+            held(&mut prepared).release();
+        }
+        let token = locks.stats().last_token + 1;
+        let restored = locks.restore(token, set("r:b")).expect("in range");
+        assert!(held(&mut prepared).token() > restored.token());
+    }
+}

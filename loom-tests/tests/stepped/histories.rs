@@ -474,7 +474,6 @@ fn mutations_are_noticed() {
         Mutation::LeaveHalfNarrowed,
         Mutation::RestThoughAnnounced,
         Mutation::NoLookAfterAnnouncement,
-        Mutation::RestingIsNotMet,
         Mutation::NearIsNeverChecked,
         Mutation::OwnerBeforeResting,
     ] {
