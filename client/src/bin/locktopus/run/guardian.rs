@@ -347,6 +347,11 @@ mod tests {
     use super::*;
     use std::net::Shutdown;
 
+    /// Not by a drop: a process that another test starts at this moment may still have a copy of the socket.
+    fn end(ours: &UnixStream) {
+        ours.shutdown(Shutdown::Both).expect("open");
+    }
+
     #[test]
     fn an_order_reaches_the_guardian_byte_by_byte() {
         for command in [&[&b"sh"[..]][..], &[b"sh", b"", b"\xff\n", b"a b", b""]] {
@@ -365,7 +370,7 @@ mod tests {
             assert_eq!(order.command, sent.command);
             assert_eq!((order.token, order.resources), (sent.token, sent.resources));
             assert_eq!((order.own_group, order.grace), (sent.own_group, sent.grace));
-            drop(ours);
+            end(&ours);
             assert!(Order::receive(&theirs).expect("closed").is_none());
         }
     }
@@ -383,8 +388,7 @@ mod tests {
         };
         let rest = order.announce(&ours).expect("sent");
         (&ours).write_all(&rest).expect("sent");
-        // Not by a drop: a process that another test starts at this moment may still have a copy of the socket.
-        ours.shutdown(Shutdown::Both).expect("open");
+        end(&ours);
         assert!(Order::receive(&theirs).expect("closed").is_none());
     }
 
