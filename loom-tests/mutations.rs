@@ -240,7 +240,7 @@ mutations! {
 
     /// Breaks A2: a request that has announced its watch does not look for ARMED.
     NoLookForArms {
-        "table.rs": "if «blocker.released.is_armed()» && request.ticket() < CLOSED {" => "false";
+        "table/serve.rs": "if «blocker.released.is_armed()» && request.ticket() < CLOSED {" => "false";
     }
 
     /// A narrowed lock is not armed, so it is not told of the requests that wait for it.
@@ -264,7 +264,7 @@ mutations! {
 
     /// Breaks R4: a grant that comes too late for a withdrawal also takes the request off the count.
     CountEveryGrant {
-        "table.rs": "let waiter = request.granted.set();«»" => "
+        "table/serve.rs": "let waiter = request.granted.set();«»" => "
             if waiter.is_none() {
                 self.settle(request);
             }
@@ -287,7 +287,7 @@ mutations! {
 
     /// Breaks B1: a walk that pauses is forgotten.
     ForgetPausedWalk {
-        "table.rs": "Walked::Paused(cursor) => «backlog.put_back(watch.at(cursor))»" => "drop(watch.at(cursor))";
+        "table/serve.rs": "Walked::Paused(cursor) => «backlog.put_back(watch.at(cursor))»" => "drop(watch.at(cursor))";
     }
 
     /// Breaks B1: a `Work` that is dropped leaves the rest undone.
@@ -332,7 +332,7 @@ mutations! {
 
     /// Breaks O2: a request that rests beside another one takes itself for alone, and misses the next life of the other.
     RestingIsNotMet {
-        "entries.rs": "self.any = «true»;" => "self.any | !is_resting(order)";
+        "walker.rs": "self.any = «true»;" => "self.any | !is_resting(order)";
     }
 
     /// Breaks O2: the walk of a request that is locked again misses an entry that was born after its ticket.
@@ -392,7 +392,7 @@ mutations! {
     /// Breaks guarantee 2: the first step of a walk looks below its path before it looks at the ancestors.
     ShortcutBeforeAncestors {
         "table.rs": "newest: «newest.as_ref()»," => "newest.as_ref().filter(|newest| newest.behind(&request.resources[0], |_, _| ()).is_none())";
-        "entries.rs": "«behind».unwrap_or(Behind::Clear)" => "None";
+        "walker.rs": "«behind».unwrap_or(Behind::Clear)" => "None";
     }
 
     /// Breaks R2: all lives of a request publish the same value, so a late helper gives its number to a later life.

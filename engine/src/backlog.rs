@@ -187,11 +187,11 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entries::Met;
     use crate::path::Path;
     use crate::resource::{Resource, ResourceSet};
     use crate::sync::pin;
     use crate::table::Table;
+    use crate::walker::Met;
     use std::task::Waker;
 
     #[test]

@@ -11,7 +11,6 @@
 
 use crate::budget::Budget;
 use crate::clock::LIMIT;
-use crate::entries::{Found, Walker};
 use crate::key::Key;
 use crate::listing::{COPY, info};
 use crate::request::{Request, is_resting};
@@ -21,6 +20,7 @@ use crate::stats::RequestInfo;
 use crate::sync::{Arc, Guard, pin};
 use crate::table::Table;
 use crate::walk::Cursor;
+use crate::walker::{Found, Walker};
 use std::collections::HashSet;
 use std::fmt;
 
@@ -95,12 +95,8 @@ impl Waiting {
             Set::Given(_) => None,
         };
         Walker {
-            resources: self.resources(),
-            ticket: self.ticket,
-            births: self.ticket,
             own,
-            newest: None,
-            met: None,
+            ..Walker::of_set(self.resources(), self.ticket, self.ticket)
         }
     }
 }

@@ -80,9 +80,10 @@
 //! # Requests that rest
 //!
 //! A request that was granted at once may *rest* when it is released. Its entries stay in the table, and the next lock of
-//! the same set takes the request up again, with a new token. Some tokens are drawn ahead for it. While it rests it is not outstanding: it delays no other
-//! request, and it is neither listed nor counted. Counters tell whether anything was inserted near its resources since
-//! it was alone there. If not, the next lock is granted without a look at the table. `reuse/mod.rs` has the argument.
+//! the same set takes the request up again, with a new token. Some tokens are drawn ahead for it. While it rests it is
+//! not outstanding: it delays no other request, and it is neither listed nor counted. Counters tell whether anything was
+//! inserted near its resources since it was alone there. If not, the next lock is granted without a look at the table.
+//! `reuse/mod.rs` has the argument.
 //!
 //! # Trade-offs
 //!
@@ -103,7 +104,6 @@
 //! [`Stats`] and [`RequestInfo`].
 
 mod arms;
-#[allow(dead_code)]
 mod backlog;
 mod blockers;
 mod budget;
@@ -129,6 +129,7 @@ mod sync;
 mod table;
 mod waiter;
 mod walk;
+mod walker;
 mod wanted;
 mod work;
 

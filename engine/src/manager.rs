@@ -6,7 +6,7 @@ use crate::last::Last;
 use crate::listing::{Place, Requests};
 use crate::lock::{Lock, Pending};
 use crate::options::Options;
-use crate::resource::{Resource, ResourceSet, Wanted};
+use crate::resource::{Requested, Resource, ResourceSet};
 use crate::reuse::{Home, Homes, PreparedSet, Space};
 use crate::stats::Stats;
 use crate::sync::Arc;
@@ -111,7 +111,7 @@ impl LockManager {
         &self,
         resources: impl IntoIterator<Item = R>,
     ) -> Result<PreparedSet, LockError> {
-        let resources = Wanted::collect(resources)?.into_set();
+        let resources = Requested::collect(resources)?.into_set();
         Ok(PreparedSet::new(self.home(), resources))
     }
 
@@ -149,9 +149,10 @@ impl LockManager {
     where
         I: IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     {
-        let resources = ResourceSet::collect(resources);
+        // Owned: the future does not borrow the items.
+        let requested = Requested::<Resource>::collect(resources.into_iter().map(Into::into));
         let space = self.home();
-        async move { Ok(Pending::enter_set(space, resources?)?.await) }
+        async move { Ok(Pending::enter(space, requested?)?.await) }
     }
 
     /// Locks a set of resources, and blocks the thread until it is granted.
@@ -166,7 +167,7 @@ impl LockManager {
         &self,
         resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Lock, LockError> {
-        Lock::enter(self.homes.of_thread(), Wanted::collect(resources)?)
+        Lock::enter(self.homes.of_thread(), Requested::collect(resources)?)
     }
 
     /// Locks a set of resources, and blocks the thread until it is granted or until about `timeout` has
@@ -206,8 +207,8 @@ impl LockManager {
         &self,
         resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Option<Lock>, LockError> {
-        let wanted = Wanted::collect(resources)?;
-        Ok(Pending::try_enter(self.homes.of_thread(), wanted)?
+        let requested = Requested::collect(resources)?;
+        Ok(Pending::try_enter(self.homes.of_thread(), requested)?
             .and_then(|pending| pending.try_acquired().ok()))
     }
 
@@ -222,7 +223,7 @@ impl LockManager {
         &self,
         resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Pending, LockError> {
-        Pending::enter(self.home(), Wanted::collect(resources)?)
+        Pending::enter(self.home(), Requested::collect(resources)?)
     }
 
     /// Takes a place in line for a set of resources, in steps of bounded length.
@@ -237,7 +238,7 @@ impl LockManager {
         &self,
         resources: impl IntoIterator<Item: Borrow<Resource> + Into<Resource>>,
     ) -> Result<Entering, LockError> {
-        Entering::new(self.home(), Wanted::collect(resources)?)
+        Entering::new(self.home(), Requested::collect(resources)?)
     }
 
     /// Takes the place in line of this token, and returns at once. It rebuilds the table of another lock manager, whose
@@ -292,7 +293,10 @@ impl LockManager {
         self.homes.of_thread().skip_to(token)
     }
 
-    /// The number of held and of waiting requests, and other figures. Cost: constant.
+    /// The number of held and of waiting requests, and other figures.
+    ///
+    /// Cost: independent of the number of requests; two swaps for each place of the manager, and one step for each
+    /// prepared set.
     ///
     /// Exact while no other thread is inside a call to this lock manager. Otherwise each figure may be
     /// off by the requests that are entering or leaving; a lock that is being narrowed counts twice.
@@ -303,7 +307,8 @@ impl LockManager {
 
     /// Lists the outstanding requests, with their states and the requests that they wait for: first those whose
     /// first resource is for write, then those whose first resource is for read. Both are ordered by the path of
-    /// that resource; at one path the request that entered the table last comes first.
+    /// that resource; at one path the request that entered the table last comes first. A request that had rested entered
+    /// it before its first lock.
     ///
     /// The listing is not a snapshot. A request that is outstanding throughout is listed once; a request that
     /// enters or leaves meanwhile may be missing. A lock that is narrowed meanwhile may be listed with the old set, the

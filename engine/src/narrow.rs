@@ -21,7 +21,7 @@
 //! until that is released, and its walk goes on from there to the entry of the new one. If the entry is gone, then
 //! the new request has all its entries, their marks and its ticket (N3), and the walk meets it. So the walk must not
 //! know anything about a place before it comes there: it goes forward only, reads the marks anew for each span, and
-//! takes the step of [`Newest`](crate::entries::Newest) behind the ancestors. It may use the place where its last span
+//! takes the step of [`Newest`](crate::walker::Newest) behind the ancestors. It may use the place where its last span
 //! in the same list ended: if the covering entry was there at that time, it lies at that place or behind it, and so does
 //! the new one. But if a write becomes a read, the covering entry is in the other list (N4).
 //!

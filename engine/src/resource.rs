@@ -104,20 +104,22 @@ impl From<&Resource> for Resource {
 
 /// The set of a request as its caller gave it, by value or by reference: within the limits, ordered by path, without
 /// redundant resources.
-pub(crate) enum Wanted<R> {
+pub(crate) enum Requested<R> {
     One(R),
     Many(Vec<R>),
 }
 
-impl<R: Borrow<Resource> + Into<Resource>> Wanted<R> {
+impl<R: Borrow<Resource> + Into<Resource>> Requested<R> {
     #[inline(always)]
-    pub(crate) fn collect(resources: impl IntoIterator<Item = R>) -> Result<Wanted<R>, LockError> {
+    pub(crate) fn collect(
+        resources: impl IntoIterator<Item = R>,
+    ) -> Result<Requested<R>, LockError> {
         let mut resources = resources.into_iter();
         let first = resources.next().ok_or(LockError::NoResources)?;
         first.borrow().check()?;
         match resources.next() {
-            None => Ok(Wanted::One(first)),
-            Some(second) => Wanted::collect_many(first, second, resources),
+            None => Ok(Requested::One(first)),
+            Some(second) => Requested::collect_many(first, second, resources),
         }
     }
 
@@ -125,7 +127,7 @@ impl<R: Borrow<Resource> + Into<Resource>> Wanted<R> {
         first: R,
         second: R,
         rest: impl Iterator<Item = R>,
-    ) -> Result<Wanted<R>, LockError> {
+    ) -> Result<Requested<R>, LockError> {
         let mut all = Vec::with_capacity(2 + rest.size_hint().0.clamp(2, 62));
         all.extend([first, second]);
         for resource in rest {
@@ -137,18 +139,18 @@ impl<R: Borrow<Resource> + Into<Resource>> Wanted<R> {
             all.push(resource);
         }
         all.iter().try_for_each(|one| one.borrow().check())?;
-        Ok(Wanted::reduce(all))
+        Ok(Requested::reduce(all))
     }
 
     /// Drops each resource that another one of the set covers: the request would only meet itself there.
-    fn reduce(mut all: Vec<R>) -> Wanted<R> {
+    fn reduce(mut all: Vec<R>) -> Requested<R> {
         let are_apart = |pair: &[R]| {
             let (one, next) = (&pair[0].borrow().path, &pair[1].borrow().path);
             one < next && !one.contains(next)
         };
         // A subtree is one range of the order, so it is enough to look at neighbours.
         if all.windows(2).all(are_apart) {
-            return Wanted::Many(all);
+            return Requested::Many(all);
         }
         // A resource sorts behind all resources that cover it.
         all.sort_unstable_by(|a, b| {
@@ -165,8 +167,8 @@ impl<R: Borrow<Resource> + Into<Resource>> Wanted<R> {
             is_kept
         });
         match <[R; 1]>::try_from(all) {
-            Ok([only]) => Wanted::One(only),
-            Err(all) => Wanted::Many(all),
+            Ok([only]) => Requested::One(only),
+            Err(all) => Requested::Many(all),
         }
     }
 
@@ -174,20 +176,20 @@ impl<R: Borrow<Resource> + Into<Resource>> Wanted<R> {
     #[inline]
     pub(crate) fn into_set(self) -> ResourceSet {
         match self {
-            Wanted::One(only) => ResourceSet::One(only.into()),
-            Wanted::Many(all) => ResourceSet::Many(all.into_iter().map(Into::into).collect()),
+            Requested::One(only) => ResourceSet::One(only.into()),
+            Requested::Many(all) => ResourceSet::Many(all.into_iter().map(Into::into).collect()),
         }
     }
 }
 
-impl<R> Deref for Wanted<R> {
+impl<R> Deref for Requested<R> {
     type Target = [R];
 
     #[inline]
     fn deref(&self) -> &[R] {
         match self {
-            Wanted::One(only) => std::slice::from_ref(only),
-            Wanted::Many(all) => all,
+            Requested::One(only) => std::slice::from_ref(only),
+            Requested::Many(all) => all,
         }
     }
 }
@@ -206,7 +208,7 @@ impl ResourceSet {
     pub(crate) fn collect<R: Borrow<Resource> + Into<Resource>>(
         resources: impl IntoIterator<Item = R>,
     ) -> Result<ResourceSet, LockError> {
-        Ok(Wanted::collect(resources)?.into_set())
+        Ok(Requested::collect(resources)?.into_set())
     }
 
     /// Whether the set may rest in a place: it takes a bounded amount of memory.

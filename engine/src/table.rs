@@ -4,20 +4,23 @@
 //! The thread that ends that other request *serves* the watch: the walk goes on, to the next request to
 //! watch or to the grant. Release and withdrawal are the same operation.
 
-use crate::arms::{Arms, RELEASED, WANTED};
+mod serve;
+
+use crate::arms::Arms;
 use crate::backlog::Backlog;
 use crate::budget::Budget;
 use crate::clock::{CLOSED, Clock};
-use crate::entries::{Entries, Found, Met, Walker};
+use crate::entries::Entries;
 use crate::error::LockError;
-use crate::event::{Announced, Event, Garbage, NODE};
+use crate::event::{Announced, Event};
 use crate::path::Path;
 use crate::request::{Request, Watch};
 use crate::resource::{Resource, ResourceSet};
 use crate::stats::Stats;
 use crate::sync::{Arc, CachePadded, Counter, Guard, pin};
-use crate::waiter::{Waiter, finish};
+use crate::waiter::Waiter;
 use crate::walk::Cursor;
+use crate::walker::{Found, Met, Walker};
 use std::ops::Range;
 
 pub(crate) struct Table {
@@ -249,8 +252,8 @@ impl Table {
         is_inserted
     }
 
-    /// Begins the next life of a request that rests and that `met` something on its last walk, or may have. It walks
-    /// over all of every span. A refused request must leave. The backlog is as for [`Table::enter_in_part`].
+    /// Walks for the next life of a request that has rested, over all of every span, and notes the requests that it
+    /// meets. The backlog is as for [`Table::enter_in_part`].
     pub(crate) fn walk_again(&self, request: &Arc<Request>, met: &mut Met, backlog: &mut Backlog) {
         let guard = pin();
         let budget = &mut Budget::unlimited();
@@ -354,122 +357,10 @@ impl Table {
         }
     }
 
-    /// Ends a request whose entries have been removed.
-    pub(crate) fn end(&self, request: &Arc<Request>, backlog: &mut Backlog) {
-        let tell = || self.tell_arms(request.last_ticket(), RELEASED, backlog);
-        let taken = request.released.set_and_tell(tell);
-        backlog.add_chain(taken);
-        // `granted` is set after `released`, so that a listing never reports this as a grant. The waiters
-        // taken here belong to tasks that no longer wait.
-        if !request.granted.is_set()
-            && let Some(given_up) = request.granted.set()
-        {
-            self.settle(request);
-            backlog.retire_watch(request);
-            backlog.add_given_up(given_up);
-        }
-    }
-
-    /// Tells the arms of the lock with this ticket.
-    #[cold]
-    fn tell_arms(&self, ticket: u64, what: u32, backlog: &mut Backlog) {
-        let wake = |waiter| backlog.add_wake(waiter);
-        self.arms.tell(ticket, what, &pin(), wake);
-    }
-
-    /// Does a part of a backlog: advances the requests in it and those found on the way, then wakes and cleans up.
-    ///
-    /// All grants come before the first wake, so that a thread that spins or polls does not wait for the
-    /// wake-ups of others.
-    pub(crate) fn serve(&self, backlog: &mut Backlog, budget: &mut Budget, guard: Guard) {
-        while let Some(mut watch) = backlog.next(budget) {
-            let cursor = watch.take_cursor();
-            let request = &watch.request;
-            if request.released.is_set() {
-                request.forget_watched();
-                budget.spend(NODE);
-                continue;
-            }
-            match self.walk_on(&mut Walker::of(request), cursor, budget, &guard) {
-                Walked::Free => self.grant(request, backlog, budget),
-                Walked::Blocked(cursor, blocker) => self.watch(watch.at(cursor), blocker, backlog),
-                Walked::Paused(cursor) => backlog.put_back(watch.at(cursor)),
-            }
-        }
-        drop(guard);
-        backlog.clean_up(budget);
-    }
-
-    /// Does all of a backlog.
-    #[inline]
-    pub(crate) fn complete(&self, backlog: Backlog, guard: Guard) {
-        if !backlog.is_empty() {
-            self.complete_parts(backlog, guard);
-        }
-    }
-
-    fn complete_parts(&self, mut backlog: Backlog, guard: Guard) {
-        let mut guard = Some(guard);
-        finish(|| {
-            let guard = guard.take().unwrap_or_else(pin);
-            self.serve(&mut backlog, &mut Budget::unlimited(), guard);
-            backlog.is_empty()
-        });
-    }
-
-    fn grant(&self, request: &Request, backlog: &mut Backlog, budget: &mut Budget) {
-        let waiter = request.granted.set();
-        // `None`: it was withdrawn at this moment.
-        if let Some(waiter) = waiter {
-            self.settle(request);
-            request.forget_watched();
-            backlog.add_granted(waiter, budget);
-        }
-    }
-
-    /// Takes a request off the count of waiting requests (R4).
-    fn settle(&self, request: &Request) {
-        if request.is_counted() {
-            self.waiting.sub(1);
-        }
-    }
-
-    /// Lets the request wait until the blocker is released. If that has happened meanwhile, adds the watches of the
-    /// blocker to the backlog.
-    fn watch(&self, watch: Arc<Watch>, blocker: Blocker, backlog: &mut Backlog) {
-        let Blocker {
-            request: blocker,
-            ticket,
-            place,
-        } = blocker;
-        let request = &Arc::clone(&watch.request);
-        if request.about_to_watch(&blocker, ticket) && request.is_counted() {
-            self.waiting.add(1);
-        }
-        let mut garbage = Garbage::default();
-        let missed = blocker.released.enter(place, watch, &mut garbage);
-        backlog.add_garbage(garbage);
-        // A2. The last request of a closed table only waits for the others to end.
-        if blocker.released.is_armed() && request.ticket() < CLOSED {
-            self.tell_arms(ticket, WANTED, backlog);
-        }
-        if missed.is_none() && request.released.is_set() {
-            backlog.retire_watch(request);
-        }
-        backlog.add_chain(missed);
-    }
-
     /// Whether a request for these resources would be granted at once.
     pub(crate) fn is_free(&self, resources: &[Resource]) -> Result<bool, LockError> {
         let now = self.next_ticket()?;
-        let mut walker = Walker {
-            resources,
-            ticket: now,
-            births: now,
-            own: None,
-            newest: None,
-            met: None,
-        };
+        let mut walker = Walker::of_set(resources, now, now);
         let (guard, budget) = (pin(), &mut Budget::unlimited());
         let mut cursor = Cursor::START;
         loop {
@@ -522,61 +413,4 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::resource::Mode;
-
-    fn enter(table: &Table, mode: Mode) -> Arc<Request> {
-        let path = Path::from(["a"]);
-        enter_one(table, Resource { path, mode })
-    }
-
-    fn enter_one(table: &Table, resource: Resource) -> Arc<Request> {
-        let entered = table.enter(ResourceSet::One(resource), &mut Met::default());
-        entered.unwrap().0
-    }
-
-    #[test]
-    fn withdrawn_requests_do_not_pile_up_behind_a_held_lock() {
-        let table = Table::new(1, 1);
-        let holder = enter(&table, Mode::Write);
-        for _ in 0..10_000 {
-            table.leave(&enter(&table, Mode::Read));
-            assert!(holder.released.chained() < 40);
-        }
-        let waiting: Vec<_> = (0..10_000).map(|_| enter(&table, Mode::Read)).collect();
-        assert!(holder.released.chained() >= 10_000);
-        for request in &waiting {
-            table.leave(request);
-        }
-        assert!(
-            holder.released.chained() < 40,
-            "no request has entered since"
-        );
-        table.leave(&holder);
-    }
-
-    #[test]
-    fn the_requests_of_a_long_queue_leave_in_any_order() {
-        let table = Table::new(1, 1);
-        let mut queue: Vec<_> = (0..50_000).map(|_| enter(&table, Mode::Write)).collect();
-        for request in queue.drain(..).rev() {
-            table.leave(&request);
-        }
-        assert_eq!(table.stats((0, 0)).resources, 0);
-    }
-
-    #[test]
-    fn a_parent_waits_for_its_children_one_after_another() {
-        let table = Table::new(1, 1);
-        let child = |i: u32| Resource::write(["a".to_owned(), i.to_string()]);
-        let children: Vec<_> = (0..1000).map(|i| enter_one(&table, child(i))).collect();
-        let parent = enter(&table, Mode::Write);
-        for child in &children {
-            assert!(!parent.granted.is_set());
-            table.leave(child);
-        }
-        assert!(parent.granted.is_set());
-        table.leave(&parent);
-    }
-}
+mod tests;

@@ -3,13 +3,13 @@
 use crate::arms::{Arm, RELEASED, WANTED};
 use crate::budget::Budget;
 use crate::clock::LIMIT;
-use crate::entries::{Found, Walker};
 use crate::request::Request;
 use crate::reuse::Home;
 use crate::sync::{Arc, pin};
 use crate::table::Table;
 use crate::waiter::block_on_future;
 use crate::walk::Cursor;
+use crate::walker::{Found, Walker};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -110,15 +110,8 @@ impl Table {
 
     /// Whether a later request conflicts with a held lock: such a request waits.
     pub(crate) fn is_waited_for(&self, request: &Request) -> bool {
-        let mut walker = Walker {
-            resources: &request.resources,
-            // Meets all outstanding requests.
-            ticket: 2 * LIMIT,
-            births: Walker::ALL_BIRTHS,
-            own: None,
-            newest: None,
-            met: None,
-        };
+        // Meets all outstanding requests.
+        let mut walker = Walker::of_set(&request.resources, 2 * LIMIT, Walker::ALL_BIRTHS);
         let (guard, budget) = (pin(), &mut Budget::unlimited());
         let mut cursor = Cursor::START;
         loop {

@@ -52,13 +52,13 @@ pub use prepared::{PreparedLock, PreparedPending, PreparedSet};
 use crate::backlog::Backlog;
 use crate::clock::CLOSED;
 use crate::counters::Counters;
-use crate::entries::Met;
 use crate::error::LockError;
 use crate::request::Request;
 use crate::resource::{Resource, ResourceSet};
 use crate::stats::Stats;
 use crate::sync::{Arc, BoxSlot, FEWEST_COUNTERS, List, identity, pin};
 use crate::table::Table;
+use crate::walker::Met;
 use places::Places;
 use std::borrow::Borrow;
 use std::ops::{Bound, Deref};
@@ -175,15 +175,19 @@ impl Space {
     /// Puts an owner into its place. The request that rested there leaves.
     #[inline]
     pub(crate) fn put_back(&self, owner: Box<Owner>) {
-        if let Some(other) = self.places.put(owner) {
-            self.table.remove(&other.request);
-        }
+        self.drive_out(self.places.put(owner));
     }
 
     /// Puts an owner back that was only looked at.
     fn return_to(&self, place: &BoxSlot<Owner>, owner: Box<Owner>) {
-        if let Some(other) = place.put(owner) {
-            self.table.remove(&other.request);
+        self.drive_out(place.put(owner));
+    }
+
+    /// Removes a request whose place is used for another one now.
+    #[inline]
+    fn drive_out(&self, owner: Option<Box<Owner>>) {
+        if let Some(owner) = owner {
+            self.table.remove(&owner.request);
         }
     }
 
@@ -342,9 +346,7 @@ impl Space {
                 Some(Box::new(owner.in_place(hash, slot)))
             }
             Err(evicted) => {
-                if let Some(owner) = evicted {
-                    self.table.remove(&owner.request);
-                }
+                self.drive_out(evicted);
                 None
             }
         }

@@ -1,9 +1,9 @@
 //! The watches of withdrawn requests do not pile up behind a held lock.
 
-use crate::entries::Met;
 use crate::path::Path;
 use crate::resource::{Resource, ResourceSet};
 use crate::table::Table;
+use crate::walker::Met;
 use locktopus_loom_tests::{Mutation, with};
 use std::panic::catch_unwind;
 

@@ -5,12 +5,12 @@
 //! 2. a walk that pauses, wherever its budget ends, meets them in the same order. It may meet one of them again.
 
 use crate::budget::Budget;
-use crate::entries::{Found, Met, Walker};
 use crate::path::Path;
 use crate::resource::{Mode, Resource, ResourceSet};
 use crate::sync::pin;
 use crate::table::Table;
 use crate::walk::Cursor;
+use crate::walker::{Found, Met, Walker};
 use locktopus_loom_tests::{Mutation, with};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
