@@ -124,10 +124,8 @@ pub(crate) fn a_purge_races_another() {
     check_to_the_end(&locks, [holder, first, fourth]);
 }
 
-/// Each holder increments a counter by a load and a store. A holder that misses the store of the last one
-/// loses an increment.
-pub(crate) fn a_holder_sees_the_writes_of_the_last_holder() {
-    let locks = LockManager::new();
+/// Two threads lock one path, and count their grants by a load and a store.
+pub(crate) fn count_grants_of_two_threads(locks: &LockManager) {
     let counter = Arc::new(AtomicUsize::new(0));
     let increment_if_granted = {
         let (locks, counter) = (locks.clone(), Arc::clone(&counter));
@@ -142,7 +140,18 @@ pub(crate) fn a_holder_sees_the_writes_of_the_last_holder() {
     };
     let other = thread::spawn(increment_if_granted.clone());
     let grants = increment_if_granted() + other.join().expect("no panic");
-    assert_eq!(counter.load(Ordering::Relaxed), grants);
+    assert_eq!(
+        counter.load(Ordering::Relaxed),
+        grants,
+        "a holder has missed a write"
+    );
+}
+
+/// Each holder increments a counter by a load and a store. A holder that misses the store of the last one
+/// loses an increment.
+pub(crate) fn a_holder_sees_the_writes_of_the_last_holder() {
+    let locks = LockManager::new();
+    count_grants_of_two_threads(&locks);
     check_to_the_end::<Lock>(&locks, []);
 }
 

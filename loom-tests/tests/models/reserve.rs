@@ -1,14 +1,13 @@
 //! Requests that take their tickets from numbers in reserve, beside other requests.
 
+use super::leave::count_grants_of_two_threads;
 use super::prepared::{
     close_beside, count_beside_a_request, locked_again_beside, locks, prepare_after,
 };
 use super::reuse::eager;
 use super::shared::{Outstanding, check_to_the_end, enqueue, set};
 use super::{LockManager, Options, Pending, explore_counters};
-use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use std::sync::Arc;
 
 /// After so many lives without other requests a request has numbers in reserve.
 const IN_RESERVE: usize = 6;
@@ -132,24 +131,6 @@ pub(crate) fn a_life_sees_the_writes_of_the_last_one() {
     for _ in 0..IN_RESERVE {
         drop(enqueue(&locks, "w:a"));
     }
-    let counter = Arc::new(AtomicUsize::new(0));
-    let counts = {
-        let (locks, counter) = (locks.clone(), Arc::clone(&counter));
-        move || {
-            let request = enqueue(&locks, "w:a");
-            let is_granted = request.is_acquired();
-            if is_granted {
-                counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            }
-            usize::from(is_granted)
-        }
-    };
-    let other = thread::spawn(counts.clone());
-    let granted = counts() + other.join().expect("no panic");
-    assert_eq!(
-        counter.load(Ordering::Relaxed),
-        granted,
-        "a holder has missed a write"
-    );
+    count_grants_of_two_threads(&locks);
     check_to_the_end::<Pending>(&locks, []);
 }

@@ -2,7 +2,7 @@
 
 use super::shared::{Outstanding, check_to_the_end, enqueue, lock, set};
 use super::wait::Wakeups;
-use super::{LockManager, Wanted};
+use super::{Lock, LockManager, Wanted};
 use loom::thread;
 use std::future::Future;
 use std::pin::Pin;
@@ -46,9 +46,7 @@ impl Polled {
     }
 }
 
-pub(crate) fn an_arm_races_a_request_that_waits() {
-    let locks = LockManager::new();
-    let holder = lock(&locks, "w:a");
+fn arm_beside_a_request_that_waits(locks: &LockManager, holder: Lock) {
     let enters = {
         let locks = locks.clone();
         thread::spawn(move || enqueue(&locks, "w:a"))
@@ -56,7 +54,13 @@ pub(crate) fn an_arm_races_a_request_that_waits() {
     let polled = Polled::new(holder.wanted());
     let waiting = enters.join().expect("no panic");
     assert!(polled.told());
-    check_to_the_end(&locks, [Outstanding::from(holder), waiting.into()]);
+    check_to_the_end(locks, [Outstanding::from(holder), waiting.into()]);
+}
+
+pub(crate) fn an_arm_races_a_request_that_waits() {
+    let locks = LockManager::new();
+    let holder = lock(&locks, "w:a");
+    arm_beside_a_request_that_waits(&locks, holder);
 }
 
 /// A request has watched the lock and was withdrawn, so that each arm looks for another one.
@@ -64,14 +68,7 @@ pub(crate) fn an_arm_after_a_withdrawal_races_a_request_that_waits() {
     let locks = LockManager::new();
     let holder = lock(&locks, "w:a");
     enqueue(&locks, "w:a").withdraw();
-    let enters = {
-        let locks = locks.clone();
-        thread::spawn(move || enqueue(&locks, "w:a"))
-    };
-    let polled = Polled::new(holder.wanted());
-    let waiting = enters.join().expect("no panic");
-    assert!(polled.told());
-    check_to_the_end(&locks, [Outstanding::from(holder), waiting.into()]);
+    arm_beside_a_request_that_waits(&locks, holder);
 }
 
 pub(crate) fn a_poll_of_an_arm_races_two_requests() {
