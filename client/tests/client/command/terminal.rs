@@ -29,7 +29,8 @@ impl Terminal {
         let stdio = || Stdio::from(terminal.try_clone().expect("open"));
         let mut command = Command::new("setsid");
         // In an interactive shell each pipeline is a job: a process group, in the foreground of the terminal.
-        let script = format!("set -m; {script}");
+        // Without `noflsh`, Ctrl-C may also drop output that the test waits for.
+        let script = format!("set -m; stty noflsh; {script}");
         command.args(["--ctty", "bash", "-c", &script]);
         command.env("LOCKTOPUS_URL", &server.url);
         command.env(
@@ -61,11 +62,15 @@ impl Terminal {
 
     /// The rest of the next line that has this text in it. The shell shows its script in lines with a dollar sign.
     fn after(&self, text: &str) -> String {
+        let mut others = Vec::new();
         loop {
-            let line = self.lines.recv_timeout(PATIENCE).expect("a line");
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+                panic!("no line with {text} after {others:?}");
+            };
             if let Some((_, rest)) = line.split_once(text).filter(|_| !line.contains('$')) {
                 return rest.to_owned();
             }
+            others.push(line);
         }
     }
 
