@@ -27,10 +27,11 @@ impl Terminal {
         let flags = OFlags::RDWR | OFlags::NOCTTY;
         let terminal = File::from(open(name, flags, Mode::empty()).expect("opened"));
         let stdio = || Stdio::from(terminal.try_clone().expect("open"));
-        let mut command = Command::new("setsid");
+        // The tests may run in the background of a script, where SIGINT is ignored. A shell cannot undo that.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", "setsid"]);
         // In an interactive shell each pipeline is a job: a process group, in the foreground of the terminal.
-        // Without `noflsh`, Ctrl-C may also drop output that the test waits for.
-        let script = format!("set -m; stty noflsh; {script}");
+        let script = format!("set -m; {script}");
         command.args(["--ctty", "bash", "-c", &script]);
         command.env("LOCKTOPUS_URL", &server.url);
         command.env(
